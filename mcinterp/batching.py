@@ -1,0 +1,61 @@
+"""Ragged sequences as padded batches, masked by length and never by token id."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Int
+
+Side = Literal["left", "right"]
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences padded to one length; `indices` says which of the given sequences each row is."""
+
+    indices: tuple[int, ...]
+    lengths: tuple[int, ...]
+    tokens: Int[torch.Tensor, "row column"]
+    attention: Int[torch.Tensor, "row column"]
+    positions: Int[torch.Tensor, "row column"]
+
+    @property
+    def present(self) -> Bool[torch.Tensor, "row column"]:
+        """Which cells hold a token of their sequence."""
+        return self.attention.bool()
+
+
+def pad(sequences: Sequence[Ids], *, indices: Sequence[int] | None = None, side: Side = "right") -> Batch:
+    """Pad sequences to the longest of them; padding cells hold token 0, no attention and position 0.
+
+    Which cells are padding follows from the lengths alone, so a token that doubles as padding (as a newline or the
+    end of text may) is safe inside a sequence.
+    """
+    lengths = [len(ids) for ids in sequences]
+    longest = max(lengths)
+    tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
+    attention = torch.zeros_like(tokens)
+    for row, ids in enumerate(sequences):
+        cells = slice(0, len(ids)) if side == "right" else slice(longest - len(ids), longest)
+        tokens[row, cells] = torch.as_tensor(ids)
+        attention[row, cells] = 1
+    positions = (attention.cumsum(dim=-1) - 1).clamp(min=0) * attention
+    assert attention.sum(dim=-1).tolist() == lengths, "the mask does not match the lengths"
+    chosen = tuple(indices) if indices is not None else tuple(range(len(sequences)))
+    return Batch(chosen, tuple(lengths), tokens, attention, positions)
+
+
+def batches(sequences: Sequence[Ids], *, max_tokens: int, side: Side = "right") -> Iterator[Batch]:
+    """Batches of at most `max_tokens` cells (one sequence at least), longest sequences first.
+
+    Sorting by length keeps padding small; the order of the results is for the caller to restore by `indices`.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    start = 0
+    while start < len(order):
+        longest = len(sequences[order[start]])
+        chosen = order[start : start + max(1, max_tokens // longest)]
+        yield pad([sequences[i] for i in chosen], indices=chosen, side=side)
+        start += len(chosen)

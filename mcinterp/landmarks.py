@@ -1,0 +1,199 @@
+"""Where in a text, and where in depth, two stages part: named positions, onset of the gap, commitment.
+
+Everything here works on the dataset of `mcinterp.lens.logit_lens`, without a model.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+
+from mcinterp.results import describe
+from mcinterp.statistics import Interval, bootstrap, label_swaps, mean_over_prompts, percentile_ends
+
+READ_AT = ("last", "widest", "completion")
+DRAWS = 500
+LEAST_GAP = 0.01
+
+
+def final_distribution(lens: xr.Dataset) -> xr.Dataset:
+    """Each stage's own next-token distribution: the last layer read by its own lens."""
+    return lens.sel(lens="own", site="resid_post").isel(layer=-1)
+
+
+def landmark_positions(lens: xr.Dataset) -> xr.Dataset:
+    """The position of the widest entropy gap and the first one where greedy choices part, for every prompt.
+
+    Over `stage` (all but the base) and `prompt`: `widest_position` and `widest_gap` (nats, stage minus base, the most
+    negative from the last prompt position on), `parting_position` (missing where the greedy choices never part) with
+    the two tokens chosen there.
+    """
+    final = (
+        final_distribution(lens).sel(position=lens["position"] >= 0).drop_vars(["token", "token_id"], errors="ignore")
+    )
+    base, later = final.isel(stage=0, drop=True), final.isel(stage=slice(1, None))
+    gap = later["entropy"] - base["entropy"]
+    greedy, base_greedy = later["top_token"].isel(choice=0), base["top_token"].isel(choice=0)
+    parts = (greedy != base_greedy) & (greedy >= 0)
+    position = parts["position"]
+    parting = position.where(parts).min("position")
+    at = parting.fillna(0).astype(int)
+    found = parting.notnull()
+    return xr.Dataset(
+        {
+            "widest_position": gap.idxmin("position"),
+            "widest_gap": gap.min("position"),
+            "parting_position": parting,
+            "parting_token": greedy.sel(position=at).where(found, -1).astype("int32"),
+            "parting_token_base": base_greedy.sel(position=at).where(found, -1).astype("int32"),
+        }
+    ).drop_vars(["position", "layer", "site", "lens"], errors="ignore")
+
+
+def most_changed_prompts(lens: xr.Dataset, count: int) -> list[int]:
+    """Prompts to look at: in each template the one whose entropy falls most in the last stage, most changed first.
+
+    Where `count` exceeds the templates, the next most changed prompts of any template follow.
+    """
+    gap = landmark_positions(lens)["widest_gap"].isel(stage=-1).values
+    templates = lens["template"].values.tolist()
+    order = np.argsort(gap, kind="stable").tolist()
+    seen: set[str] = set()
+    best = [i for i in order if templates[i] not in seen and not seen.add(templates[i])]
+    return [*best, *(i for i in order if i not in set(best))][:count]
+
+
+def depth_curve(values: xr.DataArray) -> xr.DataArray:
+    """Values over `layer` and `site` as one axis `depth` of unique points: 0_pre, 0_mid, 0_post, 1_mid, ..."""
+    layers = values.sizes["layer"]
+    cells = [(0, "resid_pre"), *((layer, site) for layer in range(layers) for site in ("resid_mid", "resid_post"))]
+    present = [(layer, site) for layer, site in cells if bool(values.sel(layer=layer, site=site).notnull().any())]
+    names = [f"{layer}_{site.removeprefix('resid_')}" for layer, site in present]
+    columns = [values.sel(layer=layer, site=site, drop=True) for layer, site in present]
+    return xr.concat(columns, dim=xr.DataArray(names, dims="depth", name="depth"), coords="minimal", compat="override")
+
+
+def gap_by_depth(lens: xr.Dataset, read_at: str) -> xr.DataArray:
+    """Entropy of each later stage minus the base's, by prompt and depth.
+
+    `read_at`: `last` is the last prompt position, `widest` the position of the prompt's widest gap, `completion` the
+    mean over the last prompt position and the completion.
+    """
+    entropy = lens["entropy"]
+    gap = entropy.isel(stage=slice(1, None)) - entropy.isel(stage=0, drop=True)
+    if read_at == "last":
+        gap = gap.sel(position=0, drop=True)
+    elif read_at == "completion":
+        gap = gap.sel(position=lens["position"] >= 0).mean("position")
+    else:
+        gap = gap.sel(position=landmark_positions(lens)["widest_position"])
+    return depth_curve(gap)
+
+
+def onset_of(curve: Float[np.ndarray, "*rest depth"], share: float = 0.5) -> Float[np.ndarray, "*rest"]:
+    """First depth from which a gap stays above a share of its final value; missing for a final gap under 0.01 nats."""
+    final = curve[..., -1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = curve / final >= share
+    return np.where(np.abs(final[..., 0]) < LEAST_GAP, np.nan, first_kept(above))
+
+
+def first_kept(holds: Bool[np.ndarray, "*rest depth"]) -> Float[np.ndarray, "*rest"]:
+    """First index from which a condition holds up to the end; missing where it does not hold at the end."""
+    kept = np.flip(np.logical_and.accumulate(np.flip(holds, -1), axis=-1), -1)
+    return np.where(kept[..., -1], kept.argmax(axis=-1), np.nan).astype(float)
+
+
+def onset(lens: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> xr.Dataset:
+    """Onset of the entropy gap under every lens, with intervals over templates and a label-swap null.
+
+    Over `read_at`, `lens`, `stage` (all but the base): the mean gap by `depth` with its interval and the p-value of
+    a null that swaps the labels base and tuned of whole templates; `onset` (index into `depth`) with its interval,
+    and the interval of what the null finds. An onset means nothing where `p_value` of the last depth is large.
+    """
+    pieces = [onset_read_at(lens, read_at, draws, seed) for read_at in READ_AT]
+    dataset = xr.concat(pieces, dim=xr.DataArray(list(READ_AT), dims="read_at", name="read_at"))
+    for name in ("gap", "gap_low", "gap_high"):
+        dataset[name].attrs.update(units="nats", long_name="entropy minus the base's, mean over prompts")
+    return describe(dataset)
+
+
+def onset_read_at(lens: xr.Dataset, read_at: str, draws: int, seed: int) -> xr.Dataset:
+    """Onset for one place of reading."""
+    gap = gap_by_depth(lens, read_at).transpose("prompt", "lens", "stage", "depth")
+    values, groups = gap.values.astype(float), lens["template"].values.tolist()
+    mean = bootstrap(values, groups, draws=draws, seed=seed)
+    first = bootstrap(values, groups, lambda v: onset_of(mean_over_prompts(v)), draws=draws, seed=seed)
+    null = np.stack(
+        [
+            mean_over_prompts(values * signs[:, None, None, None])
+            for signs in label_swaps(groups, draws=draws, seed=seed)
+        ]
+    )
+    p_value = (1 + (np.abs(null) >= np.abs(mean.mean)).sum(axis=0)) / (1 + draws)
+    null_low, null_high = percentile_ends(onset_of(null), 0.95)
+    curve, point = ("lens", "stage", "depth"), ("lens", "stage")
+    return xr.Dataset(
+        {
+            "gap": (curve, mean.mean),
+            "gap_low": (curve, mean.low),
+            "gap_high": (curve, mean.high),
+            "p_value": (curve, p_value),
+            "onset": (point, first.mean),
+            "onset_low": (point, first.low),
+            "onset_high": (point, first.high),
+            "onset_null_low": (point, null_low),
+            "onset_null_high": (point, null_high),
+        },
+        coords={name: gap[name].values for name in curve},
+    )
+
+
+def commitment(lens: xr.Dataset, *, position: int = 0, draws: int = DRAWS, seed: int = 0) -> xr.Dataset:
+    """Commitment depth: the first depth from which the lens' top token is the stage's final one and stays so.
+
+    Over `lens`, `stage` and `prompt` (index into `depth`), with the mean over prompts and its interval.
+    """
+    top = lens["top_token"].isel(choice=0).sel(position=position, drop=True)
+    tokens = depth_curve(top.where(top >= 0)).transpose("lens", "stage", "prompt", "depth")
+    final = final_distribution(lens)["top_token"].isel(choice=0).sel(position=position).transpose("stage", "prompt")
+    depth = first_kept(tokens.values == final.values[None, :, :, None])
+    groups = lens["template"].values.tolist()
+    mean = bootstrap(np.moveaxis(depth, 2, 0), groups, draws=draws, seed=seed)
+    dims = ("lens", "stage")
+    return xr.Dataset(
+        {
+            "commitment": ((*dims, "prompt"), depth),
+            "commitment_mean": (dims, mean.mean),
+            "commitment_low": (dims, mean.low),
+            "commitment_high": (dims, mean.high),
+        },
+        coords={name: tokens[name].values for name in (*dims, "prompt", "depth")},
+    )
+
+
+def depth_name(depths: Sequence[str], index: float) -> tuple[int | None, str | None]:
+    """Layer and site of an index into `depth`; nothing where it is missing."""
+    if not np.isfinite(index):
+        return None, None
+    layer, site = depths[round(index)].split("_")
+    return int(layer), f"resid_{site}"
+
+
+def mean_entropy(lens: xr.Dataset, *, draws: int = 1000, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean entropy at the last prompt position of every stage, and of stage minus base, with their intervals."""
+    final = final_distribution(lens)["entropy"].sel(position=0).transpose("prompt", "stage")
+    values, groups = final.values.astype(float), lens["template"].values.tolist()
+    names = final["stage"].values.tolist()
+    each = bootstrap(values, groups, draws=draws, seed=seed)
+    gaps = bootstrap(values[:, 1:] - values[:, :1], groups, draws=draws, seed=seed)
+    return {
+        "stages": {name: interval_entry(each, i) for i, name in enumerate(names)},
+        "differences": {name: interval_entry(gaps, i) for i, name in enumerate(names[1:])},
+    }
+
+
+def interval_entry(interval: Interval, index: int) -> dict[str, float]:
+    """One element of an interval as plain numbers."""
+    return {key: float(end[index]) for key, end in zip(("mean", "ci_low", "ci_high"), interval, strict=True)}

@@ -1,0 +1,158 @@
+"""What leaves a measurement: labelled datasets with units and provenance, saved as NetCDF.
+
+Nothing here needs torch or a model, so results can be read where neither is installed.
+
+Dimensions are always `stage`, `prompt`, `position`, `layer`, `head`, `site`, `direction`, `token`, and `lens` for the
+ways a layer is read. A difference is always tuned minus base.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from mcinterp.errors import InputError, first_line
+
+VERSIONED = ("mcinterp", "torch", "transformers", "transformer-lens", "numpy")
+
+
+class Variable(NamedTuple):
+    """The unit of a variable and its definition."""
+
+    unit: str
+    definition: str
+
+
+VARIABLES: dict[str, Variable] = {
+    "entropy": Variable("nats", "Shannon entropy of the next-token distribution, -sum q log q"),
+    "effective_choices": Variable("tokens", "exp(entropy): equally likely tokens with the same entropy"),
+    "min_entropy": Variable("nats", "surprise of the most likely token, -log max q"),
+    "attractor": Variable("token id", "the followed token: the last stage's most likely one, or the one named"),
+    "attractor_log_prob": Variable("nats", "log q(attractor)"),
+    "attractor_probability": Variable("probability", "q(attractor)"),
+    "attractor_log_odds": Variable(
+        "nats", "log q(attractor) - log q(smallest set of other tokens with 90 % of base's remaining mass)"
+    ),
+    "attractor_rank": Variable("rank", "rank of the attractor under q; 1 is the most likely token"),
+    "next_log_prob": Variable("nats", "log q of the token that follows in the sequence"),
+    "kl_final_to_lens": Variable("nats", "KL(the stage's own final distribution || its reading at this layer)"),
+    "kl_stage_to_base": Variable("nats", "KL(stage || base) of the two readings at the same layer"),
+    "kl_base_to_stage": Variable("nats", "KL(base || stage) of the two readings at the same layer"),
+    "js_stage_base": Variable("nats", "Jensen-Shannon divergence between stage and base at the same layer"),
+    "top_token": Variable("token id", "the most likely tokens, best first"),
+    "top_probability": Variable("probability", "their probabilities"),
+    "token_id": Variable("token id", "the token at this position"),
+    "token": Variable("text", "the token at this position, as text"),
+}
+
+
+def describe(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with the unit and definition of every variable that has one."""
+    for name in dataset.variables:
+        if name in VARIABLES:
+            unit, definition = VARIABLES[str(name)]
+            dataset[name].attrs.update(units=unit, long_name=definition)
+    return dataset
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    return {name: version(name) for name in VERSIONED}
+
+
+def with_provenance(dataset: xr.Dataset, **provenance: Any) -> xr.Dataset:
+    """The dataset with how it was made, as JSON in its attribute `provenance`."""
+    record = {"versions": library_versions(), **provenance}
+    return dataset.assign_attrs(provenance=json.dumps(record, sort_keys=True))
+
+
+def provenance_of(dataset: xr.Dataset) -> dict[str, Any]:
+    """How a dataset was made."""
+    return json.loads(dataset.attrs.get("provenance", "{}"))
+
+
+def with_token_strings(dataset: xr.Dataset, decode: Any, *ids: Iterable[int]) -> xr.Dataset:
+    """The dataset with a coordinate `token` of the ids in use and their strings `token_string`."""
+    used = sorted({int(i) for each in ids for i in np.unique(np.asarray(each)) if i >= 0})
+    return dataset.assign_coords(vocabulary=used, vocabulary_string=("vocabulary", [decode(i) for i in used]))
+
+
+def token_text(dataset: xr.Dataset) -> Mapping[int, str]:
+    """From token id to string, for the ids that the dataset uses."""
+    return dict(zip(dataset["vocabulary"].values.tolist(), dataset["vocabulary_string"].values.tolist(), strict=True))
+
+
+def difference(tuned: xr.Dataset, base: xr.Dataset) -> xr.Dataset:
+    """tuned - base, refusing coordinates that differ (plain subtraction would drop them silently)."""
+    with xr.set_options(keep_attrs=True):
+        try:
+            left, right = xr.align(tuned, base, join="exact")
+        except ValueError as error:
+            raise InputError(
+                f"the datasets do not cover the same cells ({first_line(error)}); compare equal runs."
+            ) from error
+        numeric = [name for name in left.data_vars if np.issubdtype(left[name].dtype, np.floating)]
+        return left[numeric] - right[numeric]
+
+
+def save(dataset: xr.Dataset, path: str | Path) -> Path:
+    """Write a dataset as NetCDF, whole or not at all."""
+    packed = {
+        str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars if dataset[name].dtype.kind in "fiu"
+    }
+    return write_whole(path, lambda temporary: dataset.to_netcdf(temporary, engine="netcdf4", encoding=packed))
+
+
+def load(path: str | Path) -> xr.Dataset:
+    """Read a dataset that was saved; the file is closed afterwards."""
+    if not Path(path).is_file():
+        raise InputError(f"there is no results file {str(path)!r}; give one that a run has written.")
+    try:
+        return xr.load_dataset(path, engine="netcdf4")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"results file {str(path)!r} cannot be read ({first_line(error)}); run the analysis again."
+        ) from error
+
+
+def write_whole(path: str | Path, write: Any) -> Path:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return target
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write text, whole or not at all."""
+    return write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write plain data as indented JSON; numbers that are missing become null."""
+    return write_text(path, json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    """Plain data with numpy scalars as Python ones and every NaN or infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return without_nan(value.tolist())
+    if isinstance(value, np.generic):
+        return without_nan(value.item())
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,154 @@
+"""Charts of datasets: one call a dataset, the same specification for the browser and for paper.
+
+A chart is saved by `chart.save("name.html" | "name.svg" | "name.png")`; SVG and PNG need neither browser nor network.
+"""
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mcinterp.landmarks import depth_curve, final_distribution
+from mcinterp.results import token_text
+from mcinterp.show.theme import DIVERGING, SEQUENTIAL, stage_scale, themed
+from mcinterp.statistics import bootstrap
+
+CELL_WIDTH, CELL_HEIGHT = 44, 19
+
+
+def entropy_by_depth(lens: xr.Dataset, *, lens_name: str = "own", position: int = 0, draws: int = 300) -> Any:
+    """Mean lens entropy at one position over the depth of the network, one line a stage, with 95 % intervals."""
+    stages = lens["stage"].values.tolist()
+    table = entropy_table(lens, lens_name, position, draws)
+    line = alt.Chart(table, title=f"Lens entropy by depth ({lens_name} readout)").encode(
+        x=alt.X("depth:N", sort=None, title="depth (layer_site)", axis=alt.Axis(labelAngle=-60)),
+        color=alt.Color("stage:N", scale=stage_scale(stages), sort=stages, title=None),
+    )
+    y = alt.Y("entropy:Q", title="entropy (nats)", scale=alt.Scale(zero=True))
+    tooltip = ["stage", "depth", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("entropy", "low", "high"))]
+    band = line.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title="entropy (nats)"), y2="high:Q")
+    return themed((band + line.mark_line(point=True).encode(y=y, tooltip=tooltip)).properties(width=470, height=250))
+
+
+def entropy_table(lens: xr.Dataset, lens_name: str, position: int, draws: int) -> pd.DataFrame:
+    """Mean entropy of every stage and depth with its interval over templates."""
+    curve = depth_curve(lens["entropy"].sel(lens=lens_name, position=position)).transpose("prompt", "stage", "depth")
+    interval = bootstrap(curve.values.astype(float), lens["template"].values.tolist(), draws=draws)
+    rows = {name: end.ravel() for name, end in zip(("entropy", "low", "high"), interval, strict=True)}
+    labels = pd.MultiIndex.from_product([curve["stage"].values, curve["depth"].values], names=["stage", "depth"])
+    return pd.DataFrame(rows, index=labels).reset_index()
+
+
+def entropy_by_position(lens: xr.Dataset) -> Any:
+    """Mean entropy of every stage's own distribution along the teacher-forced completion."""
+    stages = lens["stage"].values.tolist()
+    final = final_distribution(lens)["entropy"]
+    mean = final.sel(position=lens["position"] >= 0).mean("prompt").to_dataframe("entropy").reset_index()
+    chart = alt.Chart(mean[["stage", "position", "entropy"]], title="Entropy along the completion").mark_line(
+        point=True
+    )
+    return themed(
+        chart.encode(
+            x=alt.X("position:Q", title="tokens after the prompt", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("entropy:Q", title="mean entropy (nats)", scale=alt.Scale(zero=True)),
+            color=alt.Color("stage:N", scale=stage_scale(stages), sort=stages, title=None),
+            tooltip=["stage", "position", alt.Tooltip("entropy:Q", format=".3f")],
+        ).properties(width=470, height=250)
+    )
+
+
+def lens_grid(lens: xr.Dataset, prompt: int, *, lens_name: str = "own") -> Any:
+    """Base and tuned lens side by side for one prompt, and tuned minus base; see `lens_cells` for what is shown."""
+    return lens_grid_chart(lens, pd.DataFrame(lens_cells(lens, prompt, lens_name)))
+
+
+def lens_cells(
+    lens: xr.Dataset, prompt: int, lens_name: str, *, before: int = 5, after: int = 10
+) -> list[dict[str, Any]]:
+    """One row a panel, position and depth: entropy, top token, its probability, and the next best on hover.
+
+    Panels are the base, the last stage, and their difference (entropy tuned minus base; the tuned stage's top token
+    where it is not the base's). Positions reach from `before` prompt tokens to `after` completion tokens.
+    """
+    one = lens.isel(prompt=prompt).sel(lens=lens_name)
+    window = one.sel(position=(one["token_id"] >= 0) & (one["position"] > -before) & (one["position"] < after))
+    text = {index: visible(token) for index, token in token_text(lens).items()}
+    stages = lens["stage"].values.tolist()
+    curves = {name: depth_curve(window[name]) for name in ("entropy", "top_token", "top_probability")}
+    columns = [f"{p} {visible(t)}" for p, t in zip(window["position"].values, window["token"].values, strict=True)]
+    cells = []
+    for d, depth in enumerate(curves["entropy"]["depth"].values.tolist()):
+        for p, column in enumerate(columns):
+            pick = {"depth": d, "position": p}
+            base, tuned = (cell(curves, text, stage, pick) for stage in (stages[0], stages[-1]))
+            place = {"depth": depth, "column": column, "order": p}
+            gap = {
+                "panel": "difference",
+                "entropy": round(tuned["entropy"] - base["entropy"], 3),
+                "best": f"{stages[0]}: {base['best']} | {stages[-1]}: {tuned['best']}",
+            }
+            gap["token"] = tuned["token"] if tuned["token"] != base["token"] else ""
+            cells += [place | {"panel": "base"} | base, place | {"panel": "tuned"} | tuned, place | gap]
+    return cells
+
+
+def cell(curves: dict[str, xr.DataArray], text: dict[int, str], stage: str, pick: dict[str, int]) -> dict[str, Any]:
+    """What one stage says at one depth and position."""
+    ids = curves["top_token"].sel(stage=stage).isel(pick).values.astype(int)
+    shares = curves["top_probability"].sel(stage=stage).isel(pick).values
+    best = ", ".join(f"{text[i]} {s:.2f}" for i, s in zip(ids.tolist(), shares.tolist(), strict=True))
+    entropy = float(curves["entropy"].sel(stage=stage).isel(pick))
+    return {"entropy": round(entropy, 3), "token": text[int(ids[0])], "best": best}
+
+
+def visible(token: str) -> str:
+    """A token as it can be seen: leading spaces and line breaks marked."""
+    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "∅"
+
+
+def lens_grid_chart(lens: xr.Dataset, data: Any) -> Any:
+    """The chart over rows of `lens_cells`; base and tuned share one colour scale, the difference has its own."""
+    stages = lens["stage"].values.tolist()
+    widest = float(np.nanmax(lens["entropy"].values))
+    titles = {
+        "base": f"{stages[0]} (base)",
+        "tuned": f"{stages[-1]} (tuned)",
+        "difference": f"{stages[-1]} minus {stages[0]}",
+    }
+    shared = alt.Color("entropy:Q", scale=alt.Scale(scheme=SEQUENTIAL, domain=[0, widest]), title="entropy (nats)")
+    signed = alt.Color(
+        "entropy:Q", scale=alt.Scale(scheme=DIVERGING, domainMid=0, reverse=True), title="difference (nats)"
+    )
+    pair = [panel(data, name, titles[name], shared, widest / 2) for name in ("base", "tuned")]
+    gap = panel(data, "difference", titles["difference"], signed, None)
+    return themed(alt.vconcat(alt.hconcat(*pair), gap).resolve_scale(color="independent"))
+
+
+def panel(data: Any, name: str, title: str, colour: alt.Color, dark_below: float | None) -> Any:
+    """One heatmap of depth by position with the top token written in every cell."""
+    rows = (
+        alt.Chart(data, title=title)
+        .transform_filter(alt.datum.panel == name)
+        .encode(
+            x=alt.X("column:N", sort=alt.SortField("order"), title=None, axis=alt.Axis(labelAngle=-45)),
+            y=alt.Y("depth:N", sort=None, title="depth"),
+            tooltip=[
+                alt.Tooltip("column:N", title="position"),
+                "depth:N",
+                alt.Tooltip("entropy:Q", format=".3f"),
+                alt.Tooltip("best:N", title="top tokens"),
+            ],
+        )
+    )
+    ink = (
+        alt.value("black")
+        if dark_below is None
+        else alt.condition(alt.datum.entropy < dark_below, alt.value("white"), alt.value("black"))
+    )
+    words = rows.mark_text(fontSize=9, limit=CELL_WIDTH - 2).encode(text="token:N", color=ink)
+    sized = (rows.mark_rect().encode(color=colour) + words).properties(
+        width=alt.Step(CELL_WIDTH), height=alt.Step(CELL_HEIGHT)
+    )
+    return sized

@@ -1,0 +1,34 @@
+"""One visual language: a stage keeps its colour in every picture (Okabe-Ito, safe for colour-blind readers)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+BASE, TUNED = "#0072B2", "#D55E00"
+BETWEEN = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+SEQUENTIAL, DIVERGING = "viridis", "blueorange"
+FONT = "system-ui, sans-serif"
+
+
+def stage_colours(stages: Sequence[str]) -> dict[str, str]:
+    """The base blue, the last stage vermilion, those between in a fixed order."""
+    middle = {name: BETWEEN[i % len(BETWEEN)] for i, name in enumerate(stages[1:-1])}
+    return {stages[0]: BASE, **middle, stages[-1]: TUNED}
+
+
+def stage_scale(stages: Sequence[str]) -> alt.Scale:
+    """The same as an Altair colour scale."""
+    colours = stage_colours(stages)
+    return alt.Scale(domain=list(colours), range=list(colours.values()))
+
+
+def themed(chart: Any) -> Any:
+    """A chart in the house style."""
+    return (
+        chart.configure(font=FONT)
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#e5e5e5")
+        .configure_title(fontSize=13, anchor="start", fontWeight=600)
+        .configure_legend(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
+    )

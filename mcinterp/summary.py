@@ -1,0 +1,156 @@
+"""The numbers of a run that people ask for first, as plain data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mcinterp.landmarks import commitment, depth_name, final_distribution, landmark_positions, mean_entropy
+from mcinterp.results import token_text
+
+
+def summarise(
+    lens: xr.Dataset, onset: xr.Dataset, attractors: xr.Dataset, alignment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a comparison found: entropies with intervals, onset under every lens, attractors, one entry a prompt."""
+    stages = lens["stage"].values.tolist()
+    entropy = mean_entropy(lens)
+    return {
+        "stages": stages,
+        "n_prompts": len(set(lens["text"].values.tolist()) if "chat" not in lens["rendering"] else lens["prompt"]),
+        "alignment": alignment,
+        "entropy": {
+            "unit": "nats",
+            "read_at": "last prompt position",
+            **entropy,
+            "difference": {"of": f"{stages[-1]} minus {stages[0]}", **entropy["differences"][stages[-1]]},
+        },
+        "onset": onset_summary(lens, onset),
+        "attractors": attractor_summary(attractors),
+        "prompts": prompt_entries(lens),
+    }
+
+
+def onset_summary(lens: xr.Dataset, onset: xr.Dataset) -> dict[str, Any]:
+    """Onset and commitment under every lens; on top the last stage's onset at the last prompt position."""
+    depths, commit = onset["depth"].values.tolist(), commitment(lens)
+    summary = {}
+    for name in onset["lens"].values.tolist():
+        stages = {
+            stage: {
+                read_at: onset_entry(onset.sel(lens=name, stage=stage, read_at=read_at), depths)
+                for read_at in onset["read_at"].values.tolist()
+            }
+            for stage in onset["stage"].values.tolist()
+        }
+        summary[name] = {
+            **stages[onset["stage"].values.tolist()[-1]]["last"],
+            "by_stage": stages,
+            "commitment": {
+                stage: commitment_entry(commit.sel(lens=name, stage=stage), depths)
+                for stage in lens["stage"].values.tolist()
+            },
+        }
+    return summary
+
+
+def onset_entry(onset: xr.Dataset, depths: list[str]) -> dict[str, Any]:
+    """One onset with its interval, the p-value of the final gap under label swaps, and why it may be missing."""
+    layer, site = depth_name(depths, float(onset["onset"]))
+    reason = None if layer is not None else "the final entropy gap is below 0.01 nats"
+    return {
+        "layer": layer,
+        "site": site,
+        "ci_low": depth_label(depths, float(onset["onset_low"])),
+        "ci_high": depth_label(depths, float(onset["onset_high"])),
+        "final_gap": float(onset["gap"][-1]),
+        "p_value": float(onset["p_value"][-1]),
+        "null_interval": [depth_label(depths, float(onset[f"onset_null_{end}"])) for end in ("low", "high")],
+        "missing_because": reason,
+    }
+
+
+def commitment_entry(commit: xr.Dataset, depths: list[str]) -> dict[str, Any]:
+    """Mean commitment depth as an index into the depths, with its interval, and the depth it is nearest to."""
+    ends = {end: float(commit[f"commitment_{end}"]) for end in ("mean", "low", "high")}
+    return {
+        "depth": ends["mean"],
+        "ci_low": ends["low"],
+        "ci_high": ends["high"],
+        "nearest": depth_label(depths, ends["mean"]),
+    }
+
+
+def depth_label(depths: list[str], index: float) -> str | None:
+    """The name of the depth nearest to an index."""
+    layer, site = depth_name(depths, index)
+    return None if layer is None else f"{layer} {site}"
+
+
+def attractor_summary(attractors: xr.Dataset) -> list[dict[str, Any]]:
+    """Candidate attractors, the largest difference on held-out prompts first."""
+    return [
+        {
+            "continuation": str(one["continuation"].item()),
+            "n_tokens": int(one["n_tokens"]),
+            "probability": dict(zip(one["stage"].values.tolist(), one["probability"].values.tolist(), strict=True)),
+            "difference": float(one["difference"]),
+            "ci_low": float(one["difference_low"]),
+            "ci_high": float(one["difference_high"]),
+            "share_captured": float(one["share_captured"]),
+            "confirmed": bool(one["confirmed"]),
+        }
+        for one in (attractors.isel(candidate=i) for i in range(attractors.sizes["candidate"]))
+    ]
+
+
+def prompt_entries(lens: xr.Dataset) -> list[dict[str, Any]]:
+    """One entry a prompt: text, exact tokens, attractor, entropies, and where the stages part."""
+    marks = landmark_positions(lens)
+    return [prompt_entry(lens.isel(prompt=i), marks.isel(prompt=i)) for i in range(lens.sizes["prompt"])]
+
+
+def prompt_entry(lens: xr.Dataset, marks: xr.Dataset) -> dict[str, Any]:
+    """The summary of one prompt, read at its last position."""
+    text_of = token_text(lens)
+    present = lens.sel(position=lens["token_id"] >= 0)
+    final = final_distribution(present)
+    last = final.sel(position=0)
+    stages = lens["stage"].values.tolist()
+    tokens = present["token"].values.tolist()
+    before = int((present["position"] <= 0).sum())
+    attractor = int(last["attractor"])
+
+    def per_stage(name: str) -> dict[str, Any]:
+        return dict(zip(stages, last[name].values.tolist(), strict=True))
+
+    return {
+        "text": str(lens["text"].item()),
+        "template": str(lens["template"].item()),
+        "rendering": str(lens["rendering"].item()),
+        "tokens": tokens[:before],
+        "token_ids": present["token_id"].values.tolist()[:before],
+        "completion": "".join(tokens[before:]),
+        "attractor": text_of[attractor],
+        "attractor_id": attractor,
+        "entropy": per_stage("entropy"),
+        "attractor_probability": per_stage("attractor_probability"),
+        "attractor_rank": per_stage("attractor_rank"),
+        "attractor_log_odds": per_stage("attractor_log_odds"),
+        "top_token": {s: text_of[int(last["top_token"].sel(stage=s)[0])] for s in stages},
+        "landmarks": {stage: landmark_entry(marks.sel(stage=stage), text_of) for stage in stages[1:]},
+    }
+
+
+def landmark_entry(marks: xr.Dataset, text_of: Mapping[int, str]) -> dict[str, Any]:
+    """Where a stage's entropy gap is widest and where its greedy choice first parts from the base's."""
+    parts = np.isfinite(float(marks["parting_position"]))
+    return {
+        "widest_position": int(marks["widest_position"]),
+        "widest_gap": float(marks["widest_gap"]),
+        "parting_position": int(marks["parting_position"]) if parts else None,
+        "parting_tokens": [text_of[int(marks[name])] for name in ("parting_token_base", "parting_token")]
+        if parts
+        else None,
+    }
