@@ -1,3 +1,56 @@
-"""mcinterp: where mode collapse appears between a base language model and its tuned checkpoints."""
+"""mcinterp: where mode collapse appears between a base language model and its tuned checkpoints.
+
+The names below are loaded when first used, so that importing the package stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcinterp.attention import attention_patterns as attention_patterns
+    from mcinterp.attractors import find_attractors as find_attractors
+    from mcinterp.chain import Chain as Chain
+    from mcinterp.chain import Stage as Stage
+    from mcinterp.chain import load_chain as load_chain
+    from mcinterp.chain import load_pair as load_pair
+    from mcinterp.comparison import Question as Question
+    from mcinterp.comparison import compare as compare
+    from mcinterp.completions import Decoding as Decoding
+    from mcinterp.errors import InputError as InputError
+    from mcinterp.landmarks import landmark_positions as landmark_positions
+    from mcinterp.landmarks import onset as onset
+    from mcinterp.lens import logit_lens as logit_lens
+    from mcinterp.prompts import Prompts as Prompts
+    from mcinterp.sequences import teacher_force as teacher_force
+    from mcinterp.tuned_lens import fit_tuned_lens as fit_tuned_lens
 
 __version__ = "0.1.0"
+
+HOMES = {
+    "attention_patterns": "attention",
+    "find_attractors": "attractors",
+    "Chain": "chain",
+    "Stage": "chain",
+    "load_chain": "chain",
+    "load_pair": "chain",
+    "Question": "comparison",
+    "compare": "comparison",
+    "Decoding": "completions",
+    "InputError": "errors",
+    "landmark_positions": "landmarks",
+    "onset": "landmarks",
+    "logit_lens": "lens",
+    "Prompts": "prompts",
+    "teacher_force": "sequences",
+    "fit_tuned_lens": "tuned_lens",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in HOMES:
+        return getattr(import_module(f"mcinterp.{HOMES[name]}"), name)
+    raise AttributeError(f"module 'mcinterp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*HOMES, "__version__"])

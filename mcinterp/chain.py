@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from mcinterp.alignment import Alignment, align_checkpoints, align_prompts
-from mcinterp.checkpoints import Checkpoint, parse_chain
+from mcinterp.checkpoints import Checkpoint, parse_chain, tensor_name
 from mcinterp.errors import InputError
 from mcinterp.prompts import Prompts, RenderedPrompts
 from mcinterp.readout import Readout, readout_of
@@ -45,7 +45,7 @@ class Stage:
         """SHA-256 over the name, shape and first row of every weight tensor: tells one checkpoint from another."""
         digest = hashlib.sha256()
         for name, weight in sorted(self.bridge.original_model.named_parameters()):
-            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            digest.update(f"{tensor_name(name)} {tuple(weight.shape)}".encode())
             row = weight if weight.dim() < 2 else weight[0]
             digest.update(row.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -28,6 +29,7 @@ ADAPTER_FILE = "adapter_config.json"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError)
 
 transformers_logging.disable_progress_bar()
+hub_logging.set_verbosity_error()
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,14 @@ def refuse_broken_weights(checkpoint: Checkpoint, bridge: Any) -> None:
     for name, weight in bridge.original_model.named_parameters():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             raise InputError(
-                f"checkpoint {checkpoint.spec!r}: tensor {name} holds NaN or infinite values and finite weights are "
+                f"checkpoint {checkpoint.spec!r}: tensor {tensor_name(name)} holds NaN or infinite values and finite weights are "
                 f"wanted; save the checkpoint again."
             )
+
+
+def tensor_name(name: str) -> str:
+    """The checkpoint's own name of a parameter, without the wrappers that a bridge puts around modules."""
+    return name.replace("._original_component", "")
 
 
 def parse_checkpoint(spec: str, name: str | None = None) -> Checkpoint:
@@ -148,7 +155,7 @@ def locate_checkpoint(spec: str) -> Checkpoint:
     path = Path(spec).expanduser()
     if spec.startswith("pocket:"):
         return pocket_checkpoint(spec)
-    if path.is_dir():
+    if spec and path.is_dir():
         if (path / ADAPTER_FILE).exists():
             return adapter_checkpoint(spec, path, base=None)
         return Checkpoint(name=path.resolve().name, spec=spec, location=str(path))

@@ -32,7 +32,7 @@ def parser() -> Parser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("base", metavar="BASE", help="the base checkpoint")
     shared.add_argument("tuned", metavar="TUNED", help="the checkpoint tuned from it")
-    shared.add_argument("stages", metavar="STAGE", nargs="*", help="further stages, in order of training")
+    shared.add_argument("stages", metavar="STAGE", nargs="*", default=[], help="further stages, in order of training")
     shared.add_argument(
         "--prompts",
         metavar="FILE|battery:NAME",
@@ -122,7 +122,7 @@ def sayer(quiet: bool):
 def run_compare(options: argparse.Namespace) -> None:
     """`mcinterp compare`."""
     from mcinterp.checkpoints import parse_chain
-    from mcinterp.compare import Question, compare
+    from mcinterp.comparison import Question, compare
     from mcinterp.completions import Decoding
 
     specs = [options.base, options.tuned, *options.stages]
@@ -162,7 +162,7 @@ def headline(summary: dict) -> str:
 def run_fit_lens(options: argparse.Namespace) -> None:
     """`mcinterp fit-lens`."""
     from mcinterp.chain import load_chain
-    from mcinterp.compare import default_prompts
+    from mcinterp.comparison import default_prompts
     from mcinterp.prompts import Prompts
     from mcinterp.tuned_lens import fit_chain
 
@@ -170,7 +170,7 @@ def run_fit_lens(options: argparse.Namespace) -> None:
     chain = load_chain(
         [options.base, options.tuned, *options.stages], device=listed(options.device), dtype=listed(options.dtype)
     )
-    rendered = chain.render(given or default_prompts(chain), options.template)
+    rendered = chain.render(given or default_prompts(chain, options.template), options.template)
     fitted = fit_chain(chain, rendered, options.out, samples=options.samples, seed=options.seed)
     for stage, lens in zip(chain.stages, fitted, strict=True):
         before, after = sum(lens.kl_before) / len(lens.kl_before), sum(lens.kl_after) / len(lens.kl_after)

@@ -194,6 +194,12 @@ def mean_entropy(lens: xr.Dataset, *, draws: int = 1000, seed: int = 0) -> dict[
     }
 
 
+def mean_entropy_by_rendering(lens: xr.Dataset) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """The same for raw prompts and for the chat template apart, where both were asked for."""
+    renderings = list(dict.fromkeys(lens["rendering"].values.tolist()))
+    return {name: mean_entropy(lens.sel(prompt=lens["rendering"] == name)) for name in renderings}
+
+
 def interval_entry(interval: Interval, index: int) -> dict[str, float]:
     """One element of an interval as plain numbers."""
     return {key: float(end[index]) for key, end in zip(("mean", "ci_low", "ci_high"), interval, strict=True)}

@@ -127,8 +127,14 @@ def residual_rows(
             residual.append([activations[point.hook][wanted.to(stage.device)] for point in points])
         row, column = np.nonzero(wanted.numpy())
         prompt = np.asarray(batch.indices)[row]
-        following = np.asarray([sequences.next_ids(p)[c] for p, c in zip(prompt, column, strict=True)])
-        yield ChunkOfRows(residual, prompt, column, following)
+        yield ChunkOfRows(residual, prompt, column, following_tokens(batch)[row, column])
+
+
+def following_tokens(batch: Batch) -> Int[np.ndarray, "row column"]:
+    """The token after each cell of a right-padded batch; -1 behind the last of a sequence."""
+    following = torch.full_like(batch.tokens, -1)
+    following[:, :-1] = torch.where(batch.present[:, 1:], batch.tokens[:, 1:], -1)
+    return following.numpy()
 
 
 def wanted_cells(sequences: Sequences, batch: Batch, positions: PositionSet) -> torch.Tensor:

@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import jinja2
+
 from mcinterp.errors import InputError, first_line
 
 Rendering = Literal["raw", "chat"]
@@ -58,7 +60,7 @@ class Prompts:
         return tuple(p.template or f"prompt {i}" for i, p in enumerate(self.items))
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str], *, template: Sequence[str | None] | None = None) -> "Prompts":
+    def from_texts(cls, texts: Iterable[Any], *, template: Sequence[str | None] | None = None) -> "Prompts":
         """Prompts from Python strings; `template` names the group of each.
 
         Raises `InputError` for an empty list, an empty string, or anything that is not a string.
@@ -158,6 +160,10 @@ class RenderedPrompts:
         """Tokens of the longest prompt."""
         return max(len(ids) for ids in self.token_ids)
 
+    def fits(self, index: int, room: int) -> bool:
+        """Whether a prompt has at most `room` tokens and they give its text back (the vocabulary knows all of it)."""
+        return len(self.token_ids[index]) <= room and self.texts[index].strip() in "".join(self.tokens[index])
+
     def within(self, context: int) -> "RenderedPrompts":
         """Itself, or an `InputError` about the first prompt that leaves no token of the context free."""
         for index, ids in enumerate(self.token_ids):
@@ -228,9 +234,15 @@ def rendered_text(prompt: Prompt, rendering: str, tokenizer: Any, chat_template:
         raise InputError(
             "no stage has a chat template and one was asked for; render raw, or save a template with the tokenizer."
         )
-    return tokenizer.apply_chat_template(
-        prompt.conversation, chat_template=template, tokenize=False, add_generation_prompt=True
-    )
+    try:
+        return tokenizer.apply_chat_template(
+            prompt.conversation, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except (jinja2.TemplateError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the chat template cannot render {prompt.text[:40]!r} ({first_line(error)}); "
+            f"render raw or change the messages."
+        ) from error
 
 
 def encode(tokenizer: Any, text: str, rendering: str) -> list[int]:

@@ -9,7 +9,7 @@ ways a layer is read. A difference is always tuned minus base.
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,9 +77,9 @@ def provenance_of(dataset: xr.Dataset) -> dict[str, Any]:
     return json.loads(dataset.attrs.get("provenance", "{}"))
 
 
-def with_token_strings(dataset: xr.Dataset, decode: Any, *ids: Iterable[int]) -> xr.Dataset:
-    """The dataset with a coordinate `token` of the ids in use and their strings `token_string`."""
-    used = sorted({int(i) for each in ids for i in np.unique(np.asarray(each)) if i >= 0})
+def with_token_strings(dataset: xr.Dataset, decode: Callable[[int], str], *ids: np.ndarray) -> xr.Dataset:
+    """The dataset with a coordinate `vocabulary` of the token ids in use and their strings `vocabulary_string`."""
+    used = sorted({int(i) for each in ids for i in np.unique(each) if i >= 0})
     return dataset.assign_coords(vocabulary=used, vocabulary_string=("vocabulary", [decode(i) for i in used]))
 
 

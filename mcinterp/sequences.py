@@ -66,10 +66,6 @@ class Sequences:
             "all": relative == relative,
         }[positions]
 
-    def next_ids(self, index: int) -> list[int]:
-        """The token that follows each token of one sequence; -1 behind the last."""
-        return [*self.ids[index][1:], -1]
-
 
 def teacher_force(
     chain: Chain, prompts: RenderedPrompts, decoding: Decoding = Decoding(), *, by: str | None = None

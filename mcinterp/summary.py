@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.landmarks import commitment, depth_name, final_distribution, landmark_positions, mean_entropy
+from mcinterp.landmarks import commitment, depth_name, final_distribution, landmark_positions, mean_entropy, mean_entropy_by_rendering
 from mcinterp.results import token_text
 
 
@@ -24,6 +24,7 @@ def summarise(
             "unit": "nats",
             "read_at": "last prompt position",
             **entropy,
+            "by_rendering": mean_entropy_by_rendering(lens),
             "difference": {"of": f"{stages[-1]} minus {stages[0]}", **entropy["differences"][stages[-1]]},
         },
         "onset": onset_summary(lens, onset),

@@ -72,35 +72,51 @@ def lens_cells(
     Panels are the base, the last stage, and their difference (entropy tuned minus base; the tuned stage's top token
     where it is not the base's). Positions reach from `before` prompt tokens to `after` completion tokens.
     """
-    one = lens.isel(prompt=prompt).sel(lens=lens_name)
+    one = lens.isel(prompt=prompt, stage=[0, -1]).sel(lens=lens_name)
     window = one.sel(position=(one["token_id"] >= 0) & (one["position"] > -before) & (one["position"] < after))
-    text = {index: visible(token) for index, token in token_text(lens).items()}
-    stages = lens["stage"].values.tolist()
-    curves = {name: depth_curve(window[name]) for name in ("entropy", "top_token", "top_probability")}
-    columns = [f"{p} {visible(t)}" for p, t in zip(window["position"].values, window["token"].values, strict=True)]
-    cells = []
-    for d, depth in enumerate(curves["entropy"]["depth"].values.tolist()):
-        for p, column in enumerate(columns):
-            pick = {"depth": d, "position": p}
-            base, tuned = (cell(curves, text, stage, pick) for stage in (stages[0], stages[-1]))
-            place = {"depth": depth, "column": column, "order": p}
-            gap = {
-                "panel": "difference",
-                "entropy": round(tuned["entropy"] - base["entropy"], 3),
-                "best": f"{stages[0]}: {base['best']} | {stages[-1]}: {tuned['best']}",
-            }
-            gap["token"] = tuned["token"] if tuned["token"] != base["token"] else ""
-            cells += [place | {"panel": "base"} | base, place | {"panel": "tuned"} | tuned, place | gap]
-    return cells
+    base, tuned = stage_cells(window, {index: visible(token) for index, token in token_text(lens).items()})
+    places = [
+        {"depth": depth, "column": f"{position} {visible(token)}", "order": order}
+        for depth in depth_curve(window["entropy"])["depth"].values.tolist()
+        for order, (position, token) in enumerate(zip(window["position"].values, window["token"].values, strict=True))
+    ]
+    panels = {"base": base, "tuned": tuned, "difference": list(map(cell_difference, base, tuned))}
+    return [
+        place | {"panel": panel} | cell
+        for panel, cells in panels.items()
+        for place, cell in zip(places, cells, strict=True)
+    ]
 
 
-def cell(curves: dict[str, xr.DataArray], text: dict[int, str], stage: str, pick: dict[str, int]) -> dict[str, Any]:
-    """What one stage says at one depth and position."""
-    ids = curves["top_token"].sel(stage=stage).isel(pick).values.astype(int)
-    shares = curves["top_probability"].sel(stage=stage).isel(pick).values
-    best = ", ".join(f"{text[i]} {s:.2f}" for i, s in zip(ids.tolist(), shares.tolist(), strict=True))
-    entropy = float(curves["entropy"].sel(stage=stage).isel(pick))
-    return {"entropy": round(entropy, 3), "token": text[int(ids[0])], "best": best}
+def stage_cells(window: xr.Dataset, text: dict[int, str]) -> list[list[dict[str, Any]]]:
+    """What every stage says at each depth and position, depth by depth."""
+    order = ("stage", "depth", "position")
+    entropy = depth_curve(window["entropy"]).transpose(*order).values
+    ids, shares = (
+        depth_curve(window[f"top_{name}"]).transpose(*order, "choice").values for name in ("token", "probability")
+    )
+    stages = []
+    for values, tokens, probabilities in zip(entropy, ids, shares, strict=True):
+        flat = zip(
+            values.ravel(), tokens.reshape(-1, ids.shape[-1]), probabilities.reshape(-1, ids.shape[-1]), strict=True
+        )
+        stages.append([cell(float(value), t.tolist(), p.tolist(), text) for value, t, p in flat])
+    return stages
+
+
+def cell(entropy: float, ids: list[int], probabilities: list[float], text: dict[int, str]) -> dict[str, Any]:
+    """One cell of a lens grid: the top token is written in it, the best ones are shown on hover."""
+    best = ", ".join(f"{text[i]} {p:.2f}" for i, p in zip(ids, probabilities, strict=True))
+    return {"entropy": round(entropy, 3), "token": text[ids[0]], "best": best}
+
+
+def cell_difference(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, Any]:
+    """Entropy tuned minus base; the tuned token where the base has another."""
+    return {
+        "entropy": round(tuned["entropy"] - base["entropy"], 3),
+        "token": tuned["token"] if tuned["token"] != base["token"] else "",
+        "best": f"base: {base['best']} | tuned: {tuned['best']}",
+    }
 
 
 def visible(token: str) -> str:

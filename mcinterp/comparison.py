@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mcinterp.attention import attention_patterns
 from mcinterp.attractors import Search, find_attractors
@@ -21,6 +20,7 @@ from mcinterp.summary import summarise
 from mcinterp.tuned_lens import FILE, fit_chain, load_tuned_lens, tuned_lens
 
 ATTENTION_PROMPTS = 3
+LEAST_COMPLETION = 4
 Say = Callable[[str], None]
 
 
@@ -50,7 +50,7 @@ def compare(
     """
     given = prompts if prompts is not None else named_prompts(question)
     chain = load_chain(question.stages, device=question.device, dtype=question.dtype)
-    given = given if given is not None else default_prompts(chain)
+    given = given if given is not None else default_prompts(chain, question.template)
     rendered, alignment = chain.align(given, question.template)
     followed = attractor_token(chain, question.attractor)
     run = Run.create(out, {**asdict(question), "prompts": given.source, "n_prompts": len(given)})
@@ -83,22 +83,16 @@ def named_prompts(question: Question) -> Prompts | None:
     return Prompts.named(question.prompts) if question.prompts else None
 
 
-def default_prompts(chain: Chain) -> Prompts:
+def default_prompts(chain: Chain, rendering: str = "raw") -> Prompts:
     """The shipped battery for the chain, without the prompts that its context or vocabulary cannot hold."""
     pocket = all(stage.checkpoint.spec.startswith("pocket:") for stage in chain.stages)
     battery = Prompts.battery("pocket" if pocket else "mysteries")
-    room = chain.alignment.context - 4
-    tokenizer = chain.base.tokenizer
-    fitting = [i for i, prompt in enumerate(battery.items) if fits(tokenizer, prompt.text, room)]
-    if not fitting:
+    rendered = battery.render(chain.base.tokenizer, rendering, chain.chat_template)
+    room = chain.alignment.context - LEAST_COMPLETION
+    unfit = {rendered.prompt_index[i] for i in range(len(rendered)) if not rendered.fits(i, room)}
+    if len(unfit) == len(battery):
         raise InputError(f"no prompt of {battery.source} fits a context of {chain.alignment.context}; give --prompts.")
-    return battery.select(fitting)
-
-
-def fits(tokenizer: Any, text: str, room: int) -> bool:
-    """Whether a text has at most `room` tokens and its tokens give the text back."""
-    ids = tokenizer(text).input_ids
-    return 0 < len(ids) <= room and text.strip() in tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return battery.select(i for i in range(len(battery)) if i not in unfit)
 
 
 def attractor_token(chain: Chain, text: str | None) -> int | None:
@@ -112,7 +106,7 @@ def attractor_token(chain: Chain, text: str | None) -> int | None:
 
 
 def chosen_lenses(chain: Chain, question: Question, rendered: RenderedPrompts, run: Run, say: Say) -> list[Lens]:
-    """The own and common lens, and the tuned lens asked for (`auto`: the one beside each checkpoint, if all have it)."""
+    """The own and common lens, and the tuned lens asked for (`auto`: those beside the checkpoints)."""
     plain = [own_lens(chain), common_lens(chain)]
     wanted = question.tuned_lens
     if wanted == "none":

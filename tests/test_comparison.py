@@ -1,0 +1,186 @@
+"""The main job end to end: the run directory, its summary, and its numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from conftest import Build
+from mcinterp.cli import main
+from mcinterp.comparison import Question, compare, default_prompts
+from mcinterp.completions import Decoding
+from mcinterp.errors import InputError
+from mcinterp.prompts import Prompts
+from mcinterp.results import load
+from mcinterp.run import Run
+
+TEXTS = ["Are bugs real?", ">be me\n", "Pick a number:", "one", "One more"]
+
+
+@pytest.fixture(scope="module")
+def question(tiny: Build) -> Question:
+    """A chain of three tiny stages."""
+    stages = tuple(f"{stage}={tiny('llama', stage)}" for stage in ("base", "tuned", "later"))
+    return Question(stages=stages, decoding=Decoding(5), template="both", tuned_lens="fit")
+
+
+@pytest.fixture(scope="module")
+def run(question: Question, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The finished run."""
+    return compare(question, tmp_path_factory.mktemp("runs") / "tiny", prompts=Prompts.from_texts(TEXTS))
+
+
+def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        "run.json", "summary.json", "report.html", "tuned_lens",
+        "lens.nc", "landmarks.nc", "onset.nc", "attractors.nc", "attention.nc",
+    }  # fmt: skip
+    record = run.read("run.json")
+    assert record["state"] == "finished"
+    assert record["question"]["template"] == "both"
+    assert [c["name"] for c in record["checkpoints"]] == ["base", "tuned", "later"]
+    assert len({c["fingerprint"] for c in record["checkpoints"]}) == 3
+    assert len(record["alignment"]["prompt_token_ids"]["all stages"]) == 10
+
+
+def test_summary_has_what_people_ask_for(run: Run) -> None:
+    summary = run.read("summary.json")
+    assert summary["stages"] == ["base", "tuned", "later"]
+    assert summary["n_prompts"] == len(summary["prompts"]) == 10
+    assert summary["alignment"]["aligned"]
+    assert set(summary["onset"]) == {"own", "common", "tuned"}
+    assert set(summary["entropy"]["by_rendering"]) == {"raw", "chat"}
+    first = summary["prompts"][0]
+    assert first["text"] == TEXTS[0]
+    assert "".join(first["tokens"]) == TEXTS[0]
+    assert set(first["entropy"]) == set(first["attractor_probability"]) == {"base", "tuned", "later"}
+    assert first["attractor_rank"]["later"] == 1
+    gaps = [p["entropy"]["later"] - p["entropy"]["base"] for p in summary["prompts"]]
+    assert summary["entropy"]["difference"]["mean"] == pytest.approx(np.mean(gaps), abs=1e-5)
+
+
+def test_entropies_are_those_of_plain_transformers(run: Run, tiny: Build) -> None:
+    for entry in run.read("summary.json")["prompts"]:
+        for stage in ("base", "tuned", "later"):
+            plain = AutoModelForCausalLM.from_pretrained(tiny("llama", stage), attn_implementation="eager")
+            with torch.inference_mode():
+                logits = plain(torch.tensor([entry["token_ids"]])).logits[0, -1]
+            expected = torch.distributions.Categorical(logits=logits)
+            assert entry["entropy"][stage] == pytest.approx(float(expected.entropy()), abs=1e-4)
+            probability = float(expected.probs[entry["attractor_id"]])
+            assert entry["attractor_probability"][stage] == pytest.approx(probability, abs=1e-5)
+
+
+def test_running_again_replaces_and_repeats(question: Question, run: Run) -> None:
+    before = {name: load(run.path / f"{name}.nc") for name in ("lens", "onset", "attractors")}
+    summary = (run.path / "summary.json").read_text()
+    again = compare(question, run.path, prompts=Prompts.from_texts(TEXTS))
+    for name, dataset in before.items():
+        assert dataset.equals(load(again.path / f"{name}.nc"))
+    assert (again.path / "summary.json").read_text() == summary
+
+
+def test_an_identical_pair_changes_nothing(tiny: Build, tmp_path: Path) -> None:
+    folder = str(tiny("llama"))
+    run = compare(Question(stages=(folder, folder), decoding=Decoding(3)), tmp_path / "run", prompts=Prompts.from_texts(TEXTS))
+    summary = run.read("summary.json")
+    assert summary["entropy"]["difference"]["mean"] == 0.0
+    assert summary["onset"]["own"]["layer"] is None
+    assert summary["onset"]["own"]["missing_because"] == "the final entropy gap is below 0.01 nats"
+    assert not any(one["confirmed"] for one in summary["attractors"])
+
+
+def test_default_prompts_fit_context_and_vocabulary(chain) -> None:
+    prompts = default_prompts(chain)
+    rendered = chain.render(prompts)
+    assert rendered.longest <= chain.alignment.context - 4
+    assert 0 < len(prompts) < len(Prompts.battery("mysteries"))
+    assert ["".join(tokens) for tokens in rendered.tokens] == [p.text for p in prompts.items]
+
+
+def test_a_directory_with_other_things_is_left_alone(question: Question, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds 'thesis.tex' and no run; give an empty or a new one"):
+        compare(question, tmp_path, prompts=Prompts.from_texts(TEXTS))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_command_line_compares(tiny: Build, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "p.txt").write_text("Are bugs real?\none\n")
+    arguments = ["compare", str(tiny("llama")), f"sft={tiny('llama', 'tuned')}", "--prompts", str(tmp_path / "p.txt")]
+    assert main([*arguments, "--out", str(tmp_path / "run"), "--max-new-tokens", "3"]) == 0
+    shown = capsys.readouterr()
+    assert "sft minus llama-base" in shown.out
+    assert "report: " in shown.err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["stages"] == ["llama-base", "sft"]
+    assert main([*arguments, "--out", str(tmp_path / "run"), "--max-new-tokens", "3", "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+    (tmp_path / "run" / "report.html").unlink()
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_the_command_line_fits_lenses_that_compare_takes(tiny: Build, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("Are bugs real?\none two three\n")
+    shared = [str(tiny("llama")), str(tiny("llama", "tuned")), "--prompts", str(tmp_path / "p.txt"), "--quiet"]
+    assert main(["fit-lens", *shared, "--out", str(tmp_path / "lenses")]) == 0
+    assert main(["compare", *shared, "--out", str(tmp_path / "run"), "--tuned-lens", str(tmp_path / "lenses")]) == 0
+    assert "tuned" in json.loads((tmp_path / "run" / "summary.json").read_text())["onset"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "./nope", "./nope"], "'./nope' is neither a directory that exists nor a hub id"),
+        (["compare", "pocket:base", "pocket:sft", "--prompts", "nope.txt"], "prompt file 'nope.txt' cannot be read"),
+        (["compare", "pocket:base", "pocket:sft", "--attractor", "xyzzy plugh"], "give text that is exactly one"),
+        (["report", "/nope"], "'/nope' is no run directory"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err.strip().splitlines()
+    assert message in shown[-1]
+    assert sum(line.startswith("mcinterp: ") for line in shown) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["compare", "one"], ["compare", "a", "b", "--template", "x"]])
+def test_bad_usage_is_one_line_and_status_two(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_help_reads_from_the_top(capsys: pytest.CaptureFixture) -> None:
+    for arguments in (["--help"], ["compare", "--help"], ["fit-lens", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0
+    assert "BASE TUNED [STAGE" in capsys.readouterr().out
+
+
+def test_real_entropies_are_those_of_plain_transformers(real: Path, tmp_path: Path) -> None:
+    folders = [str(real / name) for name in ("own-gpt-base", "own-gpt-sft")]
+    summary = compare(Question(stages=tuple(folders)), tmp_path / "run").read("summary.json")
+    assert len(summary["prompts"]) >= 20
+    assert summary["entropy"]["difference"]["ci_high"] < 0
+    for folder in folders:
+        plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+        own = AutoTokenizer.from_pretrained(folder)
+        for entry in summary["prompts"]:
+            assert entry["token_ids"] == own(entry["text"]).input_ids
+            with torch.inference_mode():
+                logits = plain(torch.tensor([entry["token_ids"]])).logits[0, -1].float()
+            expected = float(torch.distributions.Categorical(logits=logits).entropy())
+            assert entry["entropy"][Path(folder).name] == pytest.approx(expected, abs=1e-4)
+
+
+def test_real_checkpoints_of_other_shapes_are_refused(real: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["compare", str(real / "own-gpt-base"), str(real / "stories260K")]) == 2
+    assert "the checkpoints differ in architecture" in capsys.readouterr().err

@@ -1,0 +1,54 @@
+"""The flow is the layout: a module imports only what stands before it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mcinterp
+
+ROOT = Path(mcinterp.__file__).parent
+ORDER = [
+    "errors", "organisms", "divergence", "statistics", "prompts", "checkpoints", "readout", "alignment", "chain",
+    "batching", "capture", "completions", "sequences", "results", "scoring", "lens_table", "lens", "tuned_lens",
+    "attention", "attractors", "landmarks", "summary", "run", "show", "comparison", "cli",
+]  # fmt: skip
+
+
+def imported(file: Path) -> set[str]:
+    """Rooms of the package that a module imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mcinterp."):
+            names.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "mcinterp":
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mcinterp."))
+    return names & set(ORDER)
+
+
+def room(file: Path) -> str:
+    """The top-level module or package that a file belongs to."""
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = [file for file in sorted(ROOT.rglob("*.py")) if file != ROOT / "__init__.py"]
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    assert {room(file) for file in FILES} == set(ORDER)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
+    here = ORDER.index(room(file))
+    assert [name for name in imported(file) if ORDER.index(name) > here] == []
+
+
+@pytest.mark.parametrize("module", ["mcinterp", "mcinterp.cli", "mcinterp.results", "mcinterp.organisms", "mcinterp.show.figures"])
+def test_light_modules_do_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
