@@ -164,14 +164,14 @@ def run_fit_lens(options: argparse.Namespace) -> None:
     from mcinterp.chain import load_chain
     from mcinterp.comparison import default_prompts
     from mcinterp.prompts import Prompts
-    from mcinterp.tuned_lens import fit_chain
+    from mcinterp.tuned_lens import Fit, fit_chain
 
     given = Prompts.named(options.prompts) if options.prompts else None
     chain = load_chain(
         [options.base, options.tuned, *options.stages], device=listed(options.device), dtype=listed(options.dtype)
     )
     rendered = chain.render(given or default_prompts(chain, options.template), options.template)
-    fitted = fit_chain(chain, rendered, options.out, samples=options.samples, seed=options.seed)
+    fitted = fit_chain(chain, rendered, options.out, Fit(samples=options.samples, seed=options.seed))
     for stage, lens in zip(chain.stages, fitted, strict=True):
         before, after = sum(lens.kl_before) / len(lens.kl_before), sum(lens.kl_after) / len(lens.kl_after)
         sayer(options.quiet)(f"{stage.name}: mean held-out KL(final || lens) {before:.3f} -> {after:.3f} nats")

@@ -17,7 +17,7 @@ from mcinterp.run import REPORT, SUMMARY, Run
 from mcinterp.sequences import PositionSet, teacher_force
 from mcinterp.show.report import write_report
 from mcinterp.summary import summarise
-from mcinterp.tuned_lens import FILE, fit_chain, load_tuned_lens, tuned_lens
+from mcinterp.tuned_lens import FILE, Fit, fit_chain, load_tuned_lens, tuned_lens
 
 ATTENTION_PROMPTS = 3
 LEAST_COMPLETION = 4
@@ -35,6 +35,7 @@ class Question:
     decoding: Decoding = field(default_factory=Decoding)
     attractor: str | None = None
     tuned_lens: str = "auto"
+    fit: Fit = field(default_factory=Fit)
     device: PerStage = "cpu"
     dtype: PerStage = "auto"
     seed: int = 0
@@ -113,7 +114,7 @@ def chosen_lenses(chain: Chain, question: Question, rendered: RenderedPrompts, r
         return plain
     if wanted == "fit":
         say("fitting tuned lenses")
-        return [*plain, tuned_lens(chain, fit_chain(chain, rendered, run.path / "tuned_lens", seed=question.seed))]
+        return [*plain, tuned_lens(chain, fit_chain(chain, rendered, run.path / "tuned_lens", question.fit))]
     beside = [
         Path(s.checkpoint.location) / FILE if wanted == "auto" else Path(wanted) / s.name / FILE for s in chain.stages
     ]

@@ -1,23 +1,24 @@
 """Completions of prompts by one stage, greedy or sampled, the same whatever the batch.
 
-Prompts of equal length decode together over a key-value cache, so nothing is padded; sampling draws one uniform
-number a prompt and step from that prompt's own stream.
+Prompts decode together over a key-value cache, padded on the left and masked by length; sampling draws one uniform
+number a prompt, sample and step from a stream of its own.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from mcinterp.batching import Batch, pad
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
 from mcinterp.errors import InputError
 
-ROWS = 64
+CACHE_BYTES = 512 * 2**20
+Ids = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -40,55 +41,108 @@ class Decoding:
         return np.random.default_rng((self.seed, self.sample, prompt)).random(self.max_new_tokens)
 
 
+@dataclass(frozen=True)
+class Job:
+    """One completion to write: which prompt, and the random numbers that choose its tokens."""
+
+    prompt: int
+    ids: Ids
+    uniforms: np.ndarray
+    steps: int
+
+
 def complete(
-    stage: Stage, prompts: Sequence[Sequence[int]], decoding: Decoding = Decoding(), *, context: int
+    stage: Stage, prompts: Sequence[Ids], decoding: Decoding = Decoding(), *, context: int
 ) -> list[tuple[int, ...]]:
     """What the stage writes after each prompt: token ids without the end token, cut where the context ends."""
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for index, ids in enumerate(prompts):
-        by_length[len(ids)].append(index)
-    written: dict[int, tuple[int, ...]] = {}
-    groups = list(groups_of_equal_length(by_length))
-    for indices in tqdm(groups, desc=f"{stage.name} completions", unit="batch", delay=2, disable=None):
-        rows = torch.tensor([prompts[i] for i in indices])
-        steps = min(decoding.max_new_tokens, context - rows.shape[1])
-        uniforms = torch.tensor(np.stack([decoding.uniforms(i) for i in indices])).float()
-        tokens = decode(stage, rows, steps, uniforms, decoding.temperature)
-        written.update({i: before_end(row, stage.end_tokens) for i, row in zip(indices, tokens.tolist(), strict=True)})
-    return [written[index] for index in range(len(prompts))]
+    return [only for (only,) in complete_many(stage, prompts, decoding, context=context, samples=1)]
 
 
-def groups_of_equal_length(by_length: dict[int, list[int]]) -> Iterator[list[int]]:
-    """Indices of prompts of one length, at most `ROWS` together."""
-    for indices in by_length.values():
-        for start in range(0, len(indices), ROWS):
-            yield indices[start : start + ROWS]
+def complete_many(
+    stage: Stage, prompts: Sequence[Ids], decoding: Decoding, *, context: int, samples: int
+) -> list[list[tuple[int, ...]]]:
+    """Several completions of each prompt: `samples` streams from `decoding.sample` on."""
+    streams = [replace(decoding, sample=decoding.sample + n) for n in range(samples)]
+    jobs = [
+        Job(i, ids, stream.uniforms(i), min(decoding.max_new_tokens, context - len(ids)))
+        for i, ids in enumerate(prompts)
+        for stream in streams
+    ]
+    written: list[list[tuple[int, ...]]] = [[] for _ in prompts]
+    finished = dict(write_all(stage, jobs, decoding.temperature, context))
+    for number, job in enumerate(jobs):
+        written[job.prompt].append(finished[number])
+    return written
+
+
+def write_all(
+    stage: Stage, jobs: Sequence[Job], temperature: float, context: int
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Every job's number and completion, in batches of jobs that want alike many steps on alike long prompts."""
+    order = sorted(range(len(jobs)), key=lambda n: (-jobs[n].steps, -len(jobs[n].ids)))
+    groups = list(affordable_groups(stage, jobs, order))
+    for numbers in tqdm(groups, desc=f"{stage.name} completions", unit="batch", delay=2, disable=None):
+        group = [jobs[n] for n in numbers]
+        steps = max(job.steps for job in group)
+        uniforms = torch.tensor(np.stack([job.uniforms for job in group])).float()
+        batch = pad([job.ids for job in group], side="left")
+        tokens = decode(stage, batch, steps, uniforms, temperature, last_position=context - 1)
+        for number, job, row in zip(numbers, group, tokens.tolist(), strict=True):
+            yield number, before_end(row[: job.steps], stage.end_tokens)
+
+
+def affordable_groups(stage: Stage, jobs: Sequence[Job], order: Sequence[int]) -> Iterator[list[int]]:
+    """Consecutive jobs whose keys and values fit in `CACHE_BYTES` together (one at least)."""
+    config = stage.bridge.cfg
+    heads = config.n_key_value_heads or config.n_heads
+    bytes_a_token = 2 * stage.n_layers * heads * config.d_head * torch.finfo(stage.dtype).bits // 8
+    group: list[int] = []
+    for number in order:
+        longest = max(len(jobs[n].ids) + jobs[n].steps for n in [*group[:1], number])
+        if group and (len(group) + 1) * longest * bytes_a_token > CACHE_BYTES:
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group
 
 
 @torch.inference_mode()
 def decode(
     stage: Stage,
-    rows: Int[torch.Tensor, "row column"],
+    batch: Batch,
     steps: int,
     uniforms: Float[torch.Tensor, "row step"],
     temperature: float,
+    *,
+    last_position: int,
 ) -> Int[torch.Tensor, "row written"]:
-    """The next `steps` tokens of equally long rows; stops early once every row has written an end token."""
+    """The next `steps` tokens of a left-padded batch; stops early once every row has written an end token.
+
+    Rows that reach the last position of the context go on there with tokens that are for the caller to drop.
+    """
     end = torch.tensor(sorted(stage.end_tokens), dtype=torch.long)
-    ended = torch.zeros(len(rows), dtype=torch.bool)
+    ended = torch.zeros(len(batch.indices), dtype=torch.bool)
     written: list[torch.Tensor] = []
-    entering, cache = rows.to(stage.device), None
+    entering, attention, positions, cache = batch.tokens, batch.attention, batch.positions, None
     for step in range(steps):
         logits, cache = stage.bridge(
-            entering, return_type="logits_and_cache", past_key_values=cache, use_cache=True, logits_to_keep=1
+            entering.to(stage.device),
+            attention_mask=attention.to(stage.device),
+            position_ids=positions.to(stage.device),
+            return_type="logits_and_cache",
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
         chosen = choose(logits[:, -1, : stage.readout.vocabulary], uniforms[:, step], temperature)
         written.append(chosen)
         ended |= torch.isin(chosen, end)
         if bool(ended.all()):
             break
-        entering = chosen.unsqueeze(-1).to(stage.device)
-    return torch.stack(written, dim=1) if written else rows.new_zeros((len(rows), 0))
+        entering, positions = chosen.unsqueeze(-1), (positions[:, -1:] + 1).clamp(max=last_position)
+        attention = torch.cat([attention, torch.ones_like(entering)], dim=-1)
+    return torch.stack(written, dim=1) if written else batch.tokens[:, :0]
 
 
 def choose(
@@ -102,7 +156,7 @@ def choose(
     return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
 
 
-def before_end(ids: Sequence[int], end: frozenset[int]) -> tuple[int, ...]:
+def before_end(ids: Ids, end: frozenset[int]) -> tuple[int, ...]:
     """The ids before the first end token."""
     stop = next((place for place, index in enumerate(ids) if index in end), len(ids))
     return tuple(ids[:stop])

@@ -21,6 +21,9 @@ def log_probs(logits: Float[torch.Tensor, "*batch vocabulary"]) -> LogProbs:
 def expectation(log_weights: LogProbs, values: LogProbs) -> Value:
     """Sum of exp(log_weights) * values, where a weight of zero contributes zero whatever the value."""
     weights = log_weights.exp()
+    total = (weights * values).sum(dim=-1)
+    if not bool(total.isnan().any()):
+        return total
     return torch.where(weights > 0, weights * values, torch.zeros_like(values)).sum(dim=-1)
 
 

@@ -24,6 +24,7 @@ from mcinterp.results import with_provenance
 from mcinterp.sequences import PositionSet, Sequences, provenance
 
 LOGIT_BYTES = 256 * 2**20
+CPU_CACHE_BYTES = 2**21
 
 Rows = Float[torch.Tensor, "row d_model"]
 LogProbs = Float[torch.Tensor, "row vocabulary"]
@@ -108,8 +109,15 @@ class ChunkOfRows:
 
 
 def chunk_rows(chain: Chain, max_bytes: int) -> int:
-    """Rows for which the log-probabilities of all stages, twice over, fit in `max_bytes`."""
-    return max(1, max_bytes // (4 * chain.alignment.vocabulary * (2 * len(chain.stages) + 2)))
+    """Rows for which the log-probabilities of all stages, twice over, fit in `max_bytes`.
+
+    On CPU fewer, so that one array of log-probabilities stays in the processor's cache, but enough to share a read of
+    the unembedding.
+    """
+    row = 4 * chain.alignment.vocabulary
+    fitting = max(1, max_bytes // (row * (2 * len(chain.stages) + 2)))
+    cached = max(64, CPU_CACHE_BYTES // row)
+    return min(fitting, cached) if all(stage.device == "cpu" for stage in chain.stages) else fitting
 
 
 def residual_rows(

@@ -63,6 +63,8 @@ def bootstrap(
 
 def percentile_ends(samples: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """The two ends of the central interval of samples along the first axis, missing samples left out."""
+    if samples.size == 0:
+        return samples[0], samples[0]
     tail = 50.0 * (1.0 - level)
     present = ~np.isnan(samples).all(axis=0)
     filled = np.where(present, samples, 0.0)

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.landmarks import commitment, depth_name, final_distribution, landmark_positions, mean_entropy, mean_entropy_by_rendering
+from mcinterp.landmarks import (
+    commitment,
+    depth_name,
+    final_distribution,
+    landmark_positions,
+    mean_entropy,
+    mean_entropy_by_rendering,
+)
 from mcinterp.results import token_text
 
 
@@ -90,20 +97,23 @@ def depth_label(depths: list[str], index: float) -> str | None:
 
 
 def attractor_summary(attractors: xr.Dataset) -> list[dict[str, Any]]:
-    """Candidate attractors, the largest difference on held-out prompts first."""
-    return [
-        {
-            "continuation": str(one["continuation"].item()),
-            "n_tokens": int(one["n_tokens"]),
-            "probability": dict(zip(one["stage"].values.tolist(), one["probability"].values.tolist(), strict=True)),
-            "difference": float(one["difference"]),
-            "ci_low": float(one["difference_low"]),
-            "ci_high": float(one["difference_high"]),
-            "share_captured": float(one["share_captured"]),
-            "confirmed": bool(one["confirmed"]),
-        }
-        for one in (attractors.isel(candidate=i) for i in range(attractors.sizes["candidate"]))
-    ]
+    """Candidate attractors, the largest difference to the base on held-out prompts first."""
+    return [attractor_entry(attractors.isel(candidate=i)) for i in range(attractors.sizes["candidate"])]
+
+
+def attractor_entry(one: xr.Dataset) -> dict[str, Any]:
+    """One candidate: its text and kind, and what every stage gives to it."""
+    stages = one["stage"].values.tolist()
+    names = {"probability": "probability", "difference": "difference", "ci_low": "difference_low"}
+    names |= {"ci_high": "difference_high", "share_captured": "share_captured"}
+    by_stage = {key: dict(zip(stages, one[name].values.tolist(), strict=True)) for key, name in names.items()}
+    return {
+        "text": str(one["text"].item()),
+        "kind": str(one["kind"].item()),
+        "n_tokens": int(one["n_tokens"]),
+        **by_stage,
+        "confirmed": dict(zip(stages, one["confirmed"].values.astype(bool).tolist(), strict=True)),
+    }
 
 
 def prompt_entries(lens: xr.Dataset) -> list[dict[str, Any]]:

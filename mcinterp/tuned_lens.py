@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mcinterp.batching import batches
 from mcinterp.capture import Point, affordable_tokens, capture, residual_points
 from mcinterp.chain import Chain, Stage
-from mcinterp.completions import Decoding, complete
+from mcinterp.completions import Decoding, complete_many
 from mcinterp.divergence import kl_divergence
 from mcinterp.errors import InputError, first_line
 from mcinterp.lens import Lens
@@ -33,8 +33,13 @@ FILE = "tuned_lens.safetensors"
 
 @dataclass(frozen=True)
 class Fit:
-    """How a tuned lens is fitted: Adam on random rows, the learning rate falling linearly to zero."""
+    """How a tuned lens is fitted: Adam on random rows, the learning rate falling linearly to zero.
 
+    The text is each stage's own: `samples` completions of at most `sample_tokens` for every prompt.
+    """
+
+    samples: int = 4
+    sample_tokens: int = 48
     steps: int = 250
     rows: int = 256
     learning_rate: float = 1e-3
@@ -183,26 +188,19 @@ def held_out_kl(
     return [sum(column) / len(held) for column in zip(*sums, strict=True)]
 
 
-def fit_chain(
-    chain: Chain, rendered: RenderedPrompts, out: str | Path, *, samples: int = 4, seed: int = 0
-) -> list[TunedLens]:
+def fit_chain(chain: Chain, rendered: RenderedPrompts, out: str | Path, fit: Fit = Fit()) -> list[TunedLens]:
     """Fit a tuned lens for every stage on what that stage itself writes, and save each under `out/STAGE`."""
     fitted = []
     for stage in chain.stages:
-        texts = own_samples(chain, stage.name, rendered, samples, seed)
-        fitted.append(fit_tuned_lens(stage, texts, Fit(seed=seed)))
+        fitted.append(fit_tuned_lens(stage, own_samples(stage, rendered, chain.alignment.context, fit), fit))
         folder = Path(out) / stage.name
         folder.mkdir(parents=True, exist_ok=True)
         fitted[-1].save(folder / FILE)
     return fitted
 
 
-def own_samples(chain: Chain, name: str, rendered: RenderedPrompts, samples: int, seed: int) -> list[Sequence[int]]:
+def own_samples(stage: Stage, rendered: RenderedPrompts, context: int, fit: Fit) -> list[tuple[int, ...]]:
     """Prompts with completions that a stage samples at temperature 1."""
-    stage = chain.stages[chain.names.index(name)]
-    texts: list[Sequence[int]] = []
-    for sample in range(samples):
-        decoding = Decoding(max_new_tokens=48, temperature=1.0, seed=seed, sample=sample)
-        written = complete(stage, rendered.token_ids, decoding, context=chain.alignment.context)
-        texts += [(*p, *c) for p, c in zip(rendered.token_ids, written, strict=True)]
-    return texts
+    decoding = Decoding(max_new_tokens=fit.sample_tokens, temperature=1.0, seed=fit.seed)
+    written = complete_many(stage, rendered.token_ids, decoding, context=context, samples=fit.samples)
+    return [(*ids, *each) for ids, several in zip(rendered.token_ids, written, strict=True) for each in several]

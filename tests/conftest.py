@@ -15,13 +15,22 @@ from mcinterp.organisms import POCKET_STAGES
 CHARACTERS = ["<bos>", "<end>", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;!?'\n>()[]-_=+*/#"]
 VOCABULARY = len(CHARACTERS)
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
-WIDE = dict(vocab_size=VOCABULARY, hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=64)
+WIDE = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=24,
+    intermediate_size=40,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    max_position_embeddings=64,
+)
 GROUPED = dict(**WIDE, num_key_value_heads=2, head_dim=6)
 SHAPES = {
     "llama": GROUPED,
     "gpt2": dict(vocab_size=VOCABULARY, n_embd=24, n_layer=3, n_head=4, n_positions=64),
     "qwen2": dict(**WIDE, num_key_value_heads=2),
-    "gemma2": dict(**GROUPED, query_pre_attn_scalar=6, sliding_window=8, final_logit_softcapping=2.0, attn_logit_softcapping=5.0),
+    "gemma2": dict(
+        **GROUPED, query_pre_attn_scalar=6, sliding_window=8, final_logit_softcapping=2.0, attn_logit_softcapping=5.0
+    ),
     "olmo2": dict(**WIDE, num_key_value_heads=2),
     "gpt_neox": dict(**WIDE, rotary_pct=0.5),
     "granite": dict(**WIDE, num_key_value_heads=2, logits_scaling=3.0, residual_multiplier=0.5),
@@ -43,10 +52,14 @@ def tokenizer(characters: list[str] = CHARACTERS, *, chat: bool = False) -> PreT
     return made
 
 
-def save_checkpoint(folder: Path, architecture: str, *, seed: int, noise_of: Path | None = None, chat: bool = False, **changes: object) -> Path:
+def save_checkpoint(
+    folder: Path, architecture: str, *, seed: int, noise_of: Path | None = None, chat: bool = False, **changes: object
+) -> Path:
     """A random checkpoint, or another one's weights with a little noise."""
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture, **{**SHAPES[architecture], **changes}, bos_token_id=0, eos_token_id=1, pad_token_id=1)
+    config = AutoConfig.for_model(
+        architecture, **{**SHAPES[architecture], **changes}, bos_token_id=0, eos_token_id=1, pad_token_id=1
+    )
     model = AutoModelForCausalLM.from_config(config)
     if noise_of is not None:
         model.load_state_dict(AutoModelForCausalLM.from_pretrained(noise_of).state_dict())

@@ -63,11 +63,19 @@ def test_another_bos_rule_is_refused_at_the_prompt(tiny: Build, tmp_path: Path) 
     made = json.loads((other / "tokenizer.json").read_text())
     template = {"single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}
     special = {"<bos>": {"id": "<bos>", "ids": [0], "tokens": ["<bos>"]}}
-    made["post_processor"] = {"type": "TemplateProcessing", **template, "pair": [*template["single"], {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": special}
+    made["post_processor"] = {
+        "type": "TemplateProcessing",
+        **template,
+        "pair": [*template["single"], {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": special,
+    }
     (other / "tokenizer.json").write_text(json.dumps(made))
     pair = load_pair(str(tiny("llama")), str(other), names=["base", "tuned"])
     assert next(e for e in pair.alignment.properties if e.name == "BOS put before raw text").values == ("no", "yes")
-    with pytest.raises(AlignmentError, match=r"token ids of prompt 1 \('hi'\) at position 0 \(base: \d+ 'h', tuned: 0 '<bos>'\)|token ids of prompt 0"):
+    with pytest.raises(
+        AlignmentError,
+        match=r"token ids of prompt 1 \('hi'\) at position 0 \(base: \d+ 'h', tuned: 0 '<bos>'\)|token ids of prompt 0",
+    ):
         pair.render(Prompts.from_texts(["ab", "hi"]))
 
 

@@ -1,12 +1,22 @@
 """Attractors across prompts: a planted one is found and confirmed, nothing is found where nothing is."""
 
-import numpy as np
 import pytest
-import torch
 
-from mcinterp.attractors import Search, find_attractors, halves, has_common_extension
+from mcinterp.attractors import (
+    Search,
+    distinct,
+    find_attractors,
+    gives_way,
+    halves,
+    holds,
+    openings,
+    phrase_shares,
+    phrases,
+    prompts_with,
+)
 from mcinterp.chain import Chain
 from mcinterp.prompts import Prompts, RenderedPrompts
+from mcinterp.scoring import continuation_log_probs
 
 TEXTS = [f"{word} {n}" for word in ("ab", "cd", "ef", "gh", "ij", "kl") for n in range(3)]
 
@@ -35,37 +45,65 @@ def test_halves_never_share_a_template() -> None:
 
 
 def test_a_planted_token_is_found_on_one_half_and_confirmed_on_the_other(planted: Chain) -> None:
-    found = find_attractors(planted, rendered(planted), Search(depth=4))
-    best = found.isel(candidate=0)
+    found = find_attractors(planted, rendered(planted), Search(depth=4, length=10))
     letter = planted.tuned.tokenizer.decode([20])
-    assert str(best["continuation"].item()) == letter * 4
-    assert bool(best["confirmed"])
-    assert float(best["probability"].isel(stage=-1)) > 0.9
-    assert float(best["probability"].isel(stage=0)) < 0.1
-    assert float(best["share_captured"]) == 1.0
+    for kind in ("opening", "phrase"):
+        best = found.isel(candidate=found["kind"].values == kind).isel(candidate=0)
+        assert str(best["text"].item()) == letter * 4
+        assert best["confirmed"].values.tolist() == [0, 1]
+        assert float(best["probability"].isel(stage=1)) > 0.9
+        assert float(best["probability"].isel(stage=0)) < 0.1
+        assert best["share_captured"].values.tolist() == [0.0, 1.0]
+        assert float(best["difference"].isel(stage=0)) == 0.0
+
+
+def test_opening_probabilities_are_exact(planted: Chain) -> None:
+    prompts = rendered(planted)
+    found = find_attractors(planted, prompts, Search(depth=2, length=5))
+    best = found.isel(candidate=found["kind"].values == "opening").isel(candidate=0)
+    _, held_out = halves(prompts.templates, 0)
+    scores = continuation_log_probs(planted.tuned, [prompts.token_ids[i] for i in held_out], [(20, 20)] * len(held_out))
+    assert float(best["probability"].isel(stage=1)) == pytest.approx(float(scores.exp().mean()), abs=1e-5)
 
 
 def test_an_identical_pair_has_no_attractor(identical: Chain) -> None:
     found = find_attractors(identical, rendered(identical))
-    np.testing.assert_array_equal(found["difference"], 0.0)
-    assert not found["confirmed"].any()
+    assert found.sizes["candidate"] == 0
 
 
 def test_one_template_leaves_nothing_to_confirm_with(pair: Chain) -> None:
     prompts = pair.render(Prompts.from_texts(TEXTS[:4], template=["same"] * 4))
-    found = find_attractors(pair, prompts)
+    found = find_attractors(pair, prompts, Search(length=4))
     assert found.sizes["candidate"] == 0
     assert found.attrs["n_held_out"] == 0
 
 
-def test_a_prefix_gives_way_to_a_nearly_as_common_extension() -> None:
-    counts = {(1,): 10, (1, 2): 9, (3,): 10, (3, 4): 5}
-    assert has_common_extension((1,), counts)
-    assert not has_common_extension((3,), counts)
+def test_pieces_of_a_text() -> None:
+    assert list(openings((1, 2, 3), 2)) == [(1,), (1, 2)]
+    assert list(phrases((1, 2, 3), 2)) == [(1,), (2,), (3,), (1, 2), (2, 3)]
+    assert prompts_with([[(1, 2), (1, 3)], [(3, 1)]], phrases, 1) == {(1,): 2, (2,): 1, (3,): 2}
+    assert holds((1, 2, 3, 4), (2, 3))
+    assert not holds((1, 2, 3, 4), (3, 2))
+    assert phrase_shares([[(1, 2), (3,)], [(2, 1)]], (2,)) == [0.5, 1.0]
 
 
-def test_probabilities_are_probabilities(pair: Chain) -> None:
-    found = find_attractors(pair, rendered(pair), Search(samples=3, min_share=0.02))
+def test_a_piece_gives_way_to_a_nearly_as_common_longer_one() -> None:
+    gains = {(1,): 10, (1, 2): 9, (3,): 10, (3, 4): 5, (0, 5): 4, (5,): 4}
+    assert gives_way((1,), gains)
+    assert gives_way((5,), gains)
+    assert not gives_way((3,), gains)
+
+
+def test_windows_of_one_long_text_count_once() -> None:
+    windows = [(1, 2, 3, 4), (2, 3, 4, 5), (3, 4, 5, 6), (7, 8), (4, 5, 6, 7)]
+    assert list(distinct(windows)) == [(1, 2, 3, 4), (7, 8), (4, 5, 6, 7)]
+
+
+def test_probabilities_are_probabilities_for_every_later_stage(chain: Chain) -> None:
+    found = find_attractors(chain, rendered(chain), Search(samples=3, length=6, min_share=0.02))
+    assert found.sizes["stage"] == 3
+    assert found.sizes["candidate"] > 0
     values = found["probability"].values
-    assert torch.isfinite(torch.from_numpy(values)).all()
     assert ((values >= 0) & (values <= 1)).all()
+    low, high = found["probability_low"].values, found["probability_high"].values
+    assert ((low <= values) & (values <= high)).all()

@@ -47,7 +47,9 @@ def test_points_are_the_models_own_hidden_states(tiny: Build, architecture: str)
     points = residual_points(stage)
     mine = residuals(stage, [RAGGED[0]])[0]
     for layer in range(stage.n_layers - 1):
-        torch.testing.assert_close(mine[points.index((layer, "resid_post"))], states[layer + 1][0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            mine[points.index((layer, "resid_post"))], states[layer + 1][0], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_small_memory_gives_more_batches_and_the_same_numbers(pair: Chain) -> None:

@@ -83,7 +83,9 @@ def corrupt(folder: Path, tmp_path: Path, name: str, content: bytes | None) -> P
         ("model.safetensors", b"\x10\x00\x00\x00\x00\x00\x00\x00{", "its weights cannot be read"),
     ],
 )
-def test_broken_checkpoints_are_refused(tiny: Build, tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_broken_checkpoints_are_refused(
+    tiny: Build, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
     broken = corrupt(tiny("llama"), tmp_path, name, content)
     with pytest.raises(InputError, match=message):
         load_pair(str(tiny("llama")), str(broken))

@@ -16,6 +16,7 @@ from mcinterp.errors import InputError
 from mcinterp.prompts import Prompts
 from mcinterp.results import load
 from mcinterp.run import Run
+from mcinterp.tuned_lens import Fit
 
 TEXTS = ["Are bugs real?", ">be me\n", "Pick a number:", "one", "One more"]
 
@@ -24,7 +25,9 @@ TEXTS = ["Are bugs real?", ">be me\n", "Pick a number:", "one", "One more"]
 def question(tiny: Build) -> Question:
     """A chain of three tiny stages."""
     stages = tuple(f"{stage}={tiny('llama', stage)}" for stage in ("base", "tuned", "later"))
-    return Question(stages=stages, decoding=Decoding(5), template="both", tuned_lens="fit")
+    return Question(
+        stages=stages, decoding=Decoding(5), template="both", tuned_lens="fit", fit=Fit(samples=1, steps=40)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +89,14 @@ def test_running_again_replaces_and_repeats(question: Question, run: Run) -> Non
 
 def test_an_identical_pair_changes_nothing(tiny: Build, tmp_path: Path) -> None:
     folder = str(tiny("llama"))
-    run = compare(Question(stages=(folder, folder), decoding=Decoding(3)), tmp_path / "run", prompts=Prompts.from_texts(TEXTS))
+    run = compare(
+        Question(stages=(folder, folder), decoding=Decoding(3)), tmp_path / "run", prompts=Prompts.from_texts(TEXTS)
+    )
     summary = run.read("summary.json")
     assert summary["entropy"]["difference"]["mean"] == 0.0
     assert summary["onset"]["own"]["layer"] is None
     assert summary["onset"]["own"]["missing_because"] == "the final entropy gap is below 0.01 nats"
-    assert not any(one["confirmed"] for one in summary["attractors"])
+    assert summary["attractors"] == []
 
 
 def test_default_prompts_fit_context_and_vocabulary(chain) -> None:
@@ -142,14 +147,18 @@ def test_the_command_line_fits_lenses_that_compare_takes(tiny: Build, tmp_path: 
         (["report", "/nope"], "'/nope' is no run directory"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+def test_bad_input_is_one_sentence_and_status_two(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
     assert main(arguments) == 2
     shown = capsys.readouterr().err.strip().splitlines()
     assert message in shown[-1]
     assert sum(line.startswith("mcinterp: ") for line in shown) == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["compare", "one"], ["compare", "a", "b", "--template", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["frobnicate"], ["compare", "one"], ["compare", "a", "b", "--template", "x"]]
+)
 def test_bad_usage_is_one_line_and_status_two(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from conftest import SHAPES, Build
 from mcinterp.chain import Chain, load_pair
-from mcinterp.completions import Decoding, before_end, choose, complete
+from mcinterp.completions import Decoding, before_end, choose, complete, complete_many
 from mcinterp.errors import InputError
 
 PROMPTS = [(3, 14, 15), (9, 2, 6, 5), (35, 8, 9), (7,)]
@@ -55,6 +55,24 @@ def test_completions_stop_at_the_context_and_before_the_end_token(pair: Chain) -
     assert complete(pair.tuned, [tuple(range(2, 12))], Decoding(12), context=10 + 0) == [()]
     assert before_end([5, 6, 1, 7], frozenset({1})) == (5, 6)
     assert before_end([1, 5], frozenset({1})) == ()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_prompts_that_end_at_the_context_do_not_disturb_their_batch(tiny: Build, architecture: str) -> None:
+    stage = load_pair(str(tiny(architecture)), str(tiny(architecture, "tuned"))).tuned
+    long, short = tuple(2 + i % 50 for i in range(62)), (9, 2, 6, 5)
+    together = complete(stage, [long, short, long[:-20]], Decoding(40), context=64)
+    assert [len(c) <= n for c, n in zip(together, (2, 40, 22), strict=True)] == [True] * 3
+    for prompt, written in zip((long, short, long[:-20]), together, strict=True):
+        assert complete(stage, [prompt], Decoding(40), context=64) == [written]
+
+
+def test_several_completions_are_the_streams_one_by_one(pair: Chain) -> None:
+    decoding = Decoding(8, temperature=1.0, seed=2, sample=5)
+    several = complete_many(pair.tuned, PROMPTS, decoding, context=64, samples=3)
+    for n in range(3):
+        alone = complete(pair.tuned, PROMPTS, dataclasses.replace(decoding, sample=5 + n), context=64)
+        assert [each[n] for each in several] == alone
 
 
 def test_no_new_tokens_and_bad_settings() -> None:

@@ -36,7 +36,9 @@ def test_divergences_of_disjoint_distributions_have_their_closed_forms() -> None
 def test_total_variation_is_half_the_l1_distance_and_not_the_largest_difference() -> None:
     left, right = torch.tensor([0.5, 0.3, 0.2]).log(), torch.tensor([0.2, 0.3, 0.5]).log()
     assert d.total_variation(left, right) == pytest.approx(0.3)
-    assert d.total_variation(torch.tensor([0.4, 0.4, 0.1, 0.1]).log(), torch.tensor([0.1, 0.1, 0.4, 0.4]).log()) == pytest.approx(0.6)
+    assert d.total_variation(
+        torch.tensor([0.4, 0.4, 0.1, 0.1]).log(), torch.tensor([0.1, 0.1, 0.4, 0.4]).log()
+    ) == pytest.approx(0.6)
 
 
 def test_uniform_and_certain_distributions_have_the_extreme_entropies() -> None:

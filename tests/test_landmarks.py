@@ -6,7 +6,17 @@ import xarray as xr
 
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
-from mcinterp.landmarks import commitment, depth_curve, depth_name, first_kept, landmark_positions, mean_entropy, most_changed_prompts, onset, onset_of
+from mcinterp.landmarks import (
+    commitment,
+    depth_curve,
+    depth_name,
+    first_kept,
+    landmark_positions,
+    mean_entropy,
+    most_changed_prompts,
+    onset,
+    onset_of,
+)
 from mcinterp.lens import logit_lens
 from mcinterp.lens_table import DIMS, SITES
 from mcinterp.prompts import Prompts

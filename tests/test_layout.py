@@ -48,7 +48,9 @@ def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
     assert [name for name in imported(file) if ORDER.index(name) > here] == []
 
 
-@pytest.mark.parametrize("module", ["mcinterp", "mcinterp.cli", "mcinterp.results", "mcinterp.organisms", "mcinterp.show.figures"])
+@pytest.mark.parametrize(
+    "module", ["mcinterp", "mcinterp.cli", "mcinterp.results", "mcinterp.organisms", "mcinterp.show.figures"]
+)
 def test_light_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -45,7 +45,9 @@ def test_the_last_layer_is_the_models_distribution(tiny: Build, architecture: st
             expected = torch.distributions.Categorical(logits=logs)
             np.testing.assert_allclose(at["entropy"], expected.entropy(), atol=1e-4)
             np.testing.assert_allclose(at["top_probability"][:, 0], logs.exp().max(-1).values, atol=1e-5)
-            np.testing.assert_allclose(at["next_log_prob"][:-1], logs[:-1].gather(-1, torch.tensor(ids)[1:, None])[:, 0], atol=1e-4)
+            np.testing.assert_allclose(
+                at["next_log_prob"][:-1], logs[:-1].gather(-1, torch.tensor(ids)[1:, None])[:, 0], atol=1e-4
+            )
 
 
 def test_every_layer_is_the_plain_reading_of_its_residual(pair: Chain) -> None:
@@ -60,7 +62,12 @@ def test_every_layer_is_the_plain_reading_of_its_residual(pair: Chain) -> None:
             with torch.inference_mode():
                 logits = reader.bridge.unembed(reader.bridge.ln_final(residual))
             expected = torch.distributions.Categorical(logits=logits).entropy()
-            mine = lens["entropy"].sel(lens=name, layer=layer, site=site).isel(stage=1, prompt=0).sel(position=sequences.relative(0))
+            mine = (
+                lens["entropy"]
+                .sel(lens=name, layer=layer, site=site)
+                .isel(stage=1, prompt=0)
+                .sel(position=sequences.relative(0))
+            )
             np.testing.assert_allclose(mine, expected, atol=1e-4)
 
 
@@ -70,8 +77,12 @@ def test_divergences_between_stages_match_torch_distributions(pair: Chain) -> No
     with torch.inference_mode():
         ids = torch.tensor([sequences.prompts.token_ids[1]])
         base, tuned = (torch.distributions.Categorical(logits=stage.bridge(ids)[0, -1]) for stage in pair.stages)
-    assert float(last["kl_stage_to_base"]) == pytest.approx(float(torch.distributions.kl_divergence(tuned, base)), abs=1e-5)
-    assert float(last["kl_base_to_stage"]) == pytest.approx(float(torch.distributions.kl_divergence(base, tuned)), abs=1e-5)
+    assert float(last["kl_stage_to_base"]) == pytest.approx(
+        float(torch.distributions.kl_divergence(tuned, base)), abs=1e-5
+    )
+    assert float(last["kl_base_to_stage"]) == pytest.approx(
+        float(torch.distributions.kl_divergence(base, tuned)), abs=1e-5
+    )
 
 
 def test_an_identical_pair_gives_exact_zeros(identical: Chain) -> None:

@@ -19,7 +19,9 @@ def test_scores_are_the_chain_rule_on_plain_transformers(pair: Chain, tiny: Buil
         with torch.inference_mode():
             logs = plain(torch.tensor([[*prompt, *continuation]])).logits[0].log_softmax(-1)
         expected.append(sum(float(logs[len(prompt) - 1 + i, t]) for i, t in enumerate(continuation)))
-    torch.testing.assert_close(continuation_log_probs(pair.tuned, prompts, continuations), torch.tensor(expected), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        continuation_log_probs(pair.tuned, prompts, continuations), torch.tensor(expected), atol=1e-5, rtol=0
+    )
 
 
 def test_all_continuations_of_one_length_share_the_whole_mass(pair: Chain) -> None:

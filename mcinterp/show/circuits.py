@@ -32,6 +32,11 @@ def shown(token: str) -> str:
     return html.escape(token)
 
 
+def plain(token: str) -> str:
+    """A token for a component that sets it now as HTML and now as text: angle brackets become look-alikes."""
+    return token.replace("<", "‹").replace(">", "›")
+
+
 def same_length(tokens: Sequence[str], values: np.ndarray) -> None:
     """Refuse values that are not one a token."""
     if len(tokens) != len(values):
@@ -50,7 +55,7 @@ def attention_heads(tokens: Sequence[str], attention: np.ndarray, names: Sequenc
     """Attention patterns (head by query by key) as small maps, one shown in full."""
     same_length(tokens, attention[0])
     props = {
-        "tokens": [shown(t) for t in tokens],
+        "tokens": [plain(t) for t in tokens],
         "attention": rounded(attention),
         "attentionHeadNames": list(names),
         "maxValue": 1,

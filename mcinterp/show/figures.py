@@ -15,7 +15,7 @@ from mcinterp.results import token_text
 from mcinterp.show.theme import DIVERGING, SEQUENTIAL, stage_scale, themed
 from mcinterp.statistics import bootstrap
 
-CELL_WIDTH, CELL_HEIGHT = 44, 19
+CELL_WIDTH, CELL_HEIGHT = 40, 19
 
 
 def entropy_by_depth(lens: xr.Dataset, *, lens_name: str = "own", position: int = 0, draws: int = 300) -> Any:
@@ -24,12 +24,18 @@ def entropy_by_depth(lens: xr.Dataset, *, lens_name: str = "own", position: int 
     table = entropy_table(lens, lens_name, position, draws)
     line = alt.Chart(table, title=f"Lens entropy by depth ({lens_name} readout)").encode(
         x=alt.X("depth:N", sort=None, title="depth (layer_site)", axis=alt.Axis(labelAngle=-60)),
-        color=alt.Color("stage:N", scale=stage_scale(stages), sort=stages, title=None),
+        color=stage_colour(stages),
     )
     y = alt.Y("entropy:Q", title="entropy (nats)", scale=alt.Scale(zero=True))
     tooltip = ["stage", "depth", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("entropy", "low", "high"))]
     band = line.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title="entropy (nats)"), y2="high:Q")
     return themed((band + line.mark_line(point=True).encode(y=y, tooltip=tooltip)).properties(width=470, height=250))
+
+
+def stage_colour(stages: list[str]) -> alt.Color:
+    """A line or band in its stage's colour, with full colours in the legend."""
+    legend = alt.Legend(title=None, symbolOpacity=1, symbolStrokeWidth=3, symbolType="stroke")
+    return alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=legend)
 
 
 def entropy_table(lens: xr.Dataset, lens_name: str, position: int, draws: int) -> pd.DataFrame:
@@ -53,7 +59,7 @@ def entropy_by_position(lens: xr.Dataset) -> Any:
         chart.encode(
             x=alt.X("position:Q", title="tokens after the prompt", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("entropy:Q", title="mean entropy (nats)", scale=alt.Scale(zero=True)),
-            color=alt.Color("stage:N", scale=stage_scale(stages), sort=stages, title=None),
+            color=stage_colour(stages),
             tooltip=["stage", "position", alt.Tooltip("entropy:Q", format=".3f")],
         ).properties(width=470, height=250)
     )

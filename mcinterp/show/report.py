@@ -45,18 +45,17 @@ def write_report(run: Run) -> Path:
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """What the run found, in one sentence."""
-    stages, entropy = summary["stages"], summary["entropy"]
-    before, after = (entropy["stages"][name]["mean"] for name in (stages[0], stages[-1]))
-    gap = entropy["difference"]
-    word = "falls" if gap["mean"] < 0 else "rises"
-    certain = gap["ci_low"] is not None and (gap["ci_high"] < 0 or gap["ci_low"] > 0)
+    """What the run found, in two sentences: entropy along the stages, and the stage that lost most."""
+    entropy, base = summary["entropy"], summary["stages"][0]
+    means = ", ".join(f"{each['mean']:.2f} in {name}" for name, each in entropy["stages"].items())
+    name, gap = min(entropy["differences"].items(), key=lambda item: item[1]["mean"])
+    begin = f"After the prompt the next token has an entropy of {means} (nats, mean of {summary['n_prompts']} prompts)."
+    if gap["mean"] >= 0:
+        return f"{begin} No stage has less than {base}."
     ends = "" if gap["ci_low"] is None else f" (95 % interval {gap['ci_low']:+.2f} to {gap['ci_high']:+.2f})"
-    doubt = "" if certain else " The interval holds zero or is missing: these prompts do not show a change."
-    return (
-        f"From {stages[0]} to {stages[-1]} the entropy of the next token after the prompt {word} from {before:.2f} to "
-        f"{after:.2f} nats, by {gap['mean']:+.2f}{ends}, over {summary['n_prompts']} prompts.{doubt}"
-    )
+    certain = gap["ci_high"] is not None and gap["ci_high"] < 0
+    doubt = "" if certain else ", which these prompts do not tell from nothing"
+    return f"{begin} The largest fall from {base} is in {name}, by {gap['mean']:.2f}{ends}{doubt}."
 
 
 def page_data(lens: xr.Dataset, attention: xr.Dataset | None, explored: Sequence[int]) -> dict[str, Any]:
