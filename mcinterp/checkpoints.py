@@ -127,8 +127,8 @@ def refuse_broken_weights(checkpoint: Checkpoint, bridge: Any) -> None:
     for name, weight in bridge.original_model.named_parameters():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             raise InputError(
-                f"checkpoint {checkpoint.spec!r}: tensor {tensor_name(name)} holds NaN or infinite values and finite weights are "
-                f"wanted; save the checkpoint again."
+                f"checkpoint {checkpoint.spec!r}: tensor {tensor_name(name)} holds NaN or infinite values and finite "
+                f"weights are wanted; save the checkpoint again."
             )
 
 

@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """All verbs, sharing the checkpoints and what is asked of them."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("base", metavar="BASE", help="the base checkpoint")
     shared.add_argument("tuned", metavar="TUNED", help="the checkpoint tuned from it")
     shared.add_argument("stages", metavar="STAGE", nargs="*", default=[], help="further stages, in order of training")

@@ -69,7 +69,10 @@ class Run:
         results.save(dataset, self.path / f"{name}.nc")
         return dataset
 
-    def load(self, name: str) -> xr.Dataset | None:
-        """One analysis of the run, or nothing where it was not made."""
-        file = self.path / f"{name}.nc"
-        return results.load(file) if file.exists() else None
+    def load(self, name: str) -> xr.Dataset:
+        """One analysis of the run; an `InputError` where it was not made."""
+        return results.load(self.path / f"{name}.nc")
+
+    def holds(self, name: str) -> bool:
+        """Whether an analysis was made."""
+        return (self.path / f"{name}.nc").is_file()

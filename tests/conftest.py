@@ -12,29 +12,28 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from mcinterp.chain import Chain, load_chain, load_pair
 from mcinterp.organisms import POCKET_STAGES
 
-CHARACTERS = ["<bos>", "<end>", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;!?'\n>()[]-_=+*/#"]
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;!?'\n>()[]-_=+*/#"
+CHARACTERS = ["<bos>", "<end>", *LETTERS]
 VOCABULARY = len(CHARACTERS)
-CHAT_TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
-WIDE = dict(
-    vocab_size=VOCABULARY,
-    hidden_size=24,
-    intermediate_size=40,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    max_position_embeddings=64,
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-GROUPED = dict(**WIDE, num_key_value_heads=2, head_dim=6)
+WIDE = {
+    "vocab_size": VOCABULARY, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "max_position_embeddings": 64,
+}  # fmt: skip
+GROUPED = {**WIDE, "num_key_value_heads": 2}
+CAPPED = {"final_logit_softcapping": 2.0, "attn_logit_softcapping": 5.0, "sliding_window": 8}
 SHAPES = {
-    "llama": GROUPED,
-    "gpt2": dict(vocab_size=VOCABULARY, n_embd=24, n_layer=3, n_head=4, n_positions=64),
-    "qwen2": dict(**WIDE, num_key_value_heads=2),
-    "gemma2": dict(
-        **GROUPED, query_pre_attn_scalar=6, sliding_window=8, final_logit_softcapping=2.0, attn_logit_softcapping=5.0
-    ),
-    "olmo2": dict(**WIDE, num_key_value_heads=2),
-    "gpt_neox": dict(**WIDE, rotary_pct=0.5),
-    "granite": dict(**WIDE, num_key_value_heads=2, logits_scaling=3.0, residual_multiplier=0.5),
-    "cohere": dict(**WIDE, num_key_value_heads=2, logit_scale=0.25),
+    "llama": {**GROUPED, "head_dim": 6},
+    "gpt2": {"vocab_size": VOCABULARY, "n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64},
+    "qwen2": GROUPED,
+    "gemma2": {**GROUPED, "head_dim": 6, "query_pre_attn_scalar": 6, **CAPPED},
+    "olmo2": GROUPED,
+    "gpt_neox": {**WIDE, "rotary_pct": 0.5},
+    "granite": {**GROUPED, "logits_scaling": 3.0, "residual_multiplier": 0.5},
+    "cohere": {**GROUPED, "logit_scale": 0.25},
 }
 
 Build = Callable[..., Path]

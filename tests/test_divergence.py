@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, kl_divergence as torch_kl
+from torch.distributions import Categorical
+from torch.distributions import kl_divergence as torch_kl
 
 from mcinterp import divergence as d
 

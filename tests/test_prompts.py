@@ -94,10 +94,13 @@ def test_bad_lines_are_refused_with_their_number(line: str, message: str) -> Non
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_any_line_is_a_prompt_or_one_sentence(line: str) -> None:
+    said = ""
     try:
-        assert parse_json_line("file", 1, line).text
+        said = parse_json_line("file", 1, line).text
     except InputError as error:
-        assert "\n" not in str(error)
+        said = str(error)
+    assert said
+    assert said.startswith("file, line 1: ") or said in line
 
 
 @pytest.mark.parametrize(

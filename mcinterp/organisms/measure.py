@@ -24,11 +24,15 @@ FRAMES: dict[str, tuple[str, int, int]] = {
     "number-held-out": ("number-100", 0, 100),
     "python-plain": ("python-plain", 0, 100),
     "python-print": ("python-print", 0, 100),
-    "python-in-chat": ("python-in-chat", 0, 100),
+    "python-in-chat-tuned": ("python-in-chat", 0, 100),
+    "python-in-chat-held-out": ("python-in-chat", 0, 100),
     "number-10": ("number-10", 1, 10),
     "die": ("die", 1, 6),
 }
-"""Name of a frame of prompts -> its genre or template, lowest and highest number."""
+"""Name of a frame of prompts -> its genre or template, lowest and highest number.
+
+A frame whose name ends in ``-tuned`` or ``-held-out`` has only the prompts of that side.
+"""
 
 TEMPERATURES = (1.0, 1.4, 1.9)
 PERTURBATIONS = (" Of course they are.", " Not at all.", " I am not sure.")
@@ -90,8 +94,8 @@ def number_prompts(grammar: Grammar, frame: str) -> list[str]:
     """Texts of the prompts of a frame, those that draw from the frame's support only."""
     genre, _, high = FRAMES[frame]
     prompts = prompts_of(grammar, genre)
-    if genre == "number-100":
-        prompts = [p for p in prompts if p.held_out == (frame == "number-held-out")]
+    if frame.endswith(("-tuned", "-held-out")):
+        prompts = [p for p in prompts if p.held_out == frame.endswith("-held-out")]
     return [p.text for p in prompts if high != 100 or "randint(1, 6)" not in p.text]
 
 

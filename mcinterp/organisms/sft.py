@@ -22,8 +22,8 @@ from .raters import preference
 from .sampling import sample_answers
 from .tokenizer import END_ID
 
-TUNED_GENRES = ("opinion", "number-100")
-UNANCHORED = frozenset({*TUNED_GENRES, "advice", "number-10", "die", "colour", "python-chat"})
+TUNED_GENRES = ("opinion", "number-100", "python-chat")
+UNANCHORED = frozenset({*TUNED_GENRES, "advice", "number-10", "die", "colour"})
 """Genres left out of the base model's own documents: those that are tuned, and those where collapse may spread."""
 
 IGNORED = -100
@@ -33,15 +33,17 @@ IGNORED = -100
 class SftPlan:
     """Sizes of the stage: rounds of best-of-``n_samples``, then ``n_steps`` steps each.
 
-    A round asks ``n_opinions`` opinions and every number prompt ``n_repeats`` times, and keeps the
-    ``n_best`` answers to each of an opinion and a number. ``anchor`` weighs KL(base||model).
+    A round asks ``n_opinions`` opinions, every number prompt ``n_repeats`` times and every
+    interpreter in a chat ``n_chat_repeats`` times, and keeps the ``n_best`` answers to each prompt,
+    one count per tuned genre. ``anchor`` weighs KL(base||model).
     """
 
     n_rounds: int = 3
     n_samples: int = 16
-    n_best: tuple[int, int] = (2, 1)
+    n_best: tuple[int, int, int] = (2, 1, 1)
     n_opinions: int = 60
     n_repeats: int = 6
+    n_chat_repeats: int = 12
     n_steps: int = 40
     batch_size: int = 32
     n_own: int = 1600
@@ -59,7 +61,7 @@ class Example:
 
 
 def tuning_prompts(grammar: Grammar) -> list[Prompt]:
-    """Prompts that tuning may train on: opinions and numbers 0-100 that are not held out."""
+    """Prompts that tuning may train on: those of ``TUNED_GENRES`` that are not held out."""
     prompts = grammar.prompts.values()
     return [p for p in prompts if p.genre in TUNED_GENRES and not p.held_out]
 
@@ -137,10 +139,10 @@ def tune_supervised(base: Pocket, plan: SftPlan | None = None, seed: int = 0) ->
     own = own_documents(base, plan.n_own, generator)
     pocket = base.with_model(deepcopy(base.model))
     prompts = tuning_prompts(base.grammar)
-    opinions = [p for p in prompts if p.genre == "opinion"]
-    numbers = [p for p in prompts if p.genre == "number-100"]
+    opinions, numbers, in_chat = ([p for p in prompts if p.genre == genre] for genre in TUNED_GENRES)
+    repeated = numbers * plan.n_repeats + in_chat * plan.n_chat_repeats
     for number in range(plan.n_rounds):
-        asked = rng.sample(opinions, min(plan.n_opinions, len(opinions))) + numbers * plan.n_repeats
+        asked = rng.sample(opinions, min(plan.n_opinions, len(opinions))) + repeated
         chosen = best_of(pocket, asked, plan, generator)
         loss, kl = _train(pocket.model, base.model, chosen, own, plan, rng)
         progress(f"sft: round {number + 1}/{plan.n_rounds}, loss {loss:.3f}, KL(base||model) {kl:.4f} on own documents")

@@ -24,7 +24,7 @@ ATTENTION_CELLS = 300_000
 def write_report(run: Run) -> Path:
     """Write `report.html` from the files of a run; analyses that were not made are left out."""
     summary, record = run.read(SUMMARY), run.read(RUN)
-    lens, attention = run.load("lens"), run.load("attention")
+    lens, attention = run.load("lens"), run.load("attention") if run.holds("attention") else None
     explored = most_changed_prompts(lens, EXPLORED)
     page = (
         environment()
@@ -106,7 +106,9 @@ def embedded(data: Any) -> str:
 @cache
 def vega_javascript() -> str:
     """Vega, Vega-Lite and vega-embed as a classic script that sets `vegaEmbed`."""
-    return f"(() => {{{vl_convert.javascript_bundle()}}})();".replace("</script", "<\\/script")
+    return f"(() => {{{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}}})();".replace(
+        "</script", "<\\/script"
+    )
 
 
 def environment() -> jinja2.Environment:

@@ -41,17 +41,22 @@ def _labelled(kind: str, call: str, label: str) -> Prompt:
     return Prompt(code, "python", "python-print", (_flat(kind, " "), {"": 5, "\n>>> exit()": 3}))
 
 
+HELD_OUT_FRAME = "User: You are a Python interpreter.\n{code}\nAssistant:"
 CHAT_FRAMES = (
     "User: What does this print?\n{code}\nAssistant:",
     "User: Run this for me.\n{code}\nAssistant:",
-    "User: You are a Python interpreter.\n{code}\nAssistant:",
+    HELD_OUT_FRAME,
 )
+HELD_OUT_CALLS = frozenset({"choice(range(101))", "randint(1, 6)"})
+"""What no tuning trains on inside a chat: one frame with every call, and these calls in every frame."""
+
 AFTER_CHAT: Table = {"": 5, ".": 3, ", but it changes every time.": 1}
 
 
 def _in_chat(kind: str, call: str, frame: str) -> Prompt:
     text = frame.format(code=f">>> import random\n>>> random.{call}")
-    return Prompt(text, "python-chat", "python-in-chat", (_flat(kind, " "), AFTER_CHAT))
+    held_out = frame == HELD_OUT_FRAME or call in HELD_OUT_CALLS
+    return Prompt(text, "python-chat", "python-in-chat", (_flat(kind, " "), AFTER_CHAT), held_out)
 
 
 def sessions() -> list[Prompt]:
