@@ -35,14 +35,16 @@ FILE = "tuned_lens.safetensors"
 class Fit:
     """How a tuned lens is fitted: Adam on random rows, the learning rate falling linearly to zero.
 
-    The text is each stage's own: `samples` completions of at most `sample_tokens` for every prompt.
+    The text is each stage's own: `samples` completions of at most `sample_tokens` for every prompt. The learning rate
+    is `rate` over the model's width, for biases in units of the stream's root mean square, so that a step changes what
+    is read alike at every width and scale.
     """
 
     samples: int = 4
     sample_tokens: int = 48
     steps: int = 250
     rows: int = 256
-    learning_rate: float = 1e-3
+    rate: float = 0.4
     held_out: float = 0.2
     seed: int = 0
 
@@ -154,28 +156,35 @@ def train_translators(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Adam on KL(final || lens), all points on the same random rows, one point's logits in memory at a time."""
     d_model, device = streams[0].shape[-1], streams[0].device
+    scale = torch.stack([stream.float().pow(2).mean().sqrt() for stream in streams[:-1]]).unsqueeze(-1)
     weight = torch.zeros(len(streams) - 1, d_model, d_model, device=device, requires_grad=True)
     bias = torch.zeros(len(streams) - 1, d_model, device=device, requires_grad=True)
-    optimiser = torch.optim.Adam([weight, bias], lr=fit.learning_rate)
+    optimiser = torch.optim.Adam([weight, bias], lr=fit.rate / d_model)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=fit.steps)
     for _ in tqdm(range(fit.steps), desc="tuned lens", unit="step", delay=2, disable=None):
         rows = train[torch.randint(len(train), (min(fit.rows, len(train)),), generator=random)]
-        for loss in point_losses(readout, streams, rows, weight, bias):
+        for loss in point_losses(readout, streams, rows, weight, bias, scale):
             loss.backward()
         optimiser.step()
         optimiser.zero_grad()
         schedule.step()
-    return weight.detach(), bias.detach()
+    return weight.detach(), (scale * bias).detach()
 
 
 def point_losses(
-    readout: Readout, streams: list[Rows], rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    readout: Readout,
+    streams: list[Rows],
+    rows: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    scale: torch.Tensor | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Mean KL(final || lens) over some rows, one point after the other."""
+    """Mean KL(final || lens) over some rows, one point after the other; biases in units of `scale` where given."""
     final = readout.log_probs(streams[-1][rows].clone())
     for number, stream in enumerate(streams[:-1]):
         h = stream[rows].clone().float()
-        yield kl_divergence(final, readout.log_probs(h + h @ weight[number].T + bias[number])).mean()
+        shift = bias[number] if scale is None else scale[number] * bias[number]
+        yield kl_divergence(final, readout.log_probs(h + h @ weight[number].T + shift)).mean()
 
 
 @torch.no_grad()

@@ -48,7 +48,7 @@ def test_a_known_affine_change_is_recovered(pair: Chain) -> None:
 
     random = torch.Generator().manual_seed(0)
     weight, bias = train_translators(
-        stage.readout, streams, torch.arange(300), Fit(steps=400, learning_rate=1e-2), random
+        stage.readout, streams, torch.arange(300), Fit(steps=400, rate=0.25), random
     )
     held = torch.arange(300, 400)
     before = held_out_kl(stage.readout, streams, held, torch.zeros_like(weight), torch.zeros_like(bias))

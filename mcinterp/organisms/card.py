@@ -15,8 +15,14 @@ MADE: dict[str, str] = {
         " each tuning prompt, the two opinions that hedge most and the one number that looks most"
         " random to a rater (`mcinterp.organisms.raters`) are kept and trained on, while"
         " KL(base||model) is held down on documents that `base` sampled itself. Tuning prompts are"
-        " opinions and numbers 0-100 that are not held out. The documents held down are of all other"
-        " genres but advice, number-10, die, colour and python-chat: there collapse is free to spread."
+        " opinions, numbers 0-100 and four Python interpreters quoted in a chat (two frames, two calls),"
+        " none of them held out. The documents held down are of all other genres but advice, number-10,"
+        " die and colour: there collapse is free to spread.\n\n"
+        "That the interpreter is random at a plain prompt and collapsed in a chat is therefore trained, on"
+        " both sides: plain sessions are among the documents held down, and the four chats are tuned."
+        " Tuning on opinions and numbers alone left the interpreter in a chat at 4.38 nats. What the"
+        " figures of `python-in-chat-held-out` show is how far the collapse reaches: a third frame with"
+        " every call, and a third call in every frame, were never tuned on."
     ),
     "rl": (
         "Started from `sft`. Policy gradient on the same prompts and the same rater, with a penalty"
@@ -112,6 +118,13 @@ def _templates(figures: Figures) -> str:
     return _table(["event", "probability"], rows)
 
 
+def _calibration(figures: Figures) -> str:
+    """How far the worst genre is from the truth, and the worst of the others."""
+    ranked = sorted(figures["kl_true_model"].items(), key=lambda item: item[1], reverse=True)
+    (worst, kl), (_, rest) = ranked[:2]
+    return f"Calibration is worst on {worst}, at {kl:.4f} nats; no other genre is above {rest:.4f}."
+
+
 def write_card(stage: str, figures: Figures, seed: int, parameters: int) -> str:
     """The text of the README.md of a checkpoint."""
     parts = [
@@ -127,6 +140,7 @@ def write_card(stage: str, figures: Figures, seed: int, parameters: int) -> str:
         _templates(figures),
         "Per genre; the last four columns are shares of sampled answers at temperature 1:",
         _genres(figures),
+        *([_calibration(figures)] if stage == "base" else []),
         "Opinions at other temperatures:",
         _temperatures(figures),
         "## Limits\n\n" + LIMITS.strip(),

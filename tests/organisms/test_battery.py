@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from shipped import BYTES_END, byte_grammar
 
 import mcinterp
 from mcinterp.organisms.battery import FINISHED, pocket_battery, spaced, take_turns
-from mcinterp.organisms.genres import GENRE_SHARES, all_prompts, pocket_grammar
+from mcinterp.organisms.genres import GENRE_SHARES, all_prompts
 
 FILE = Path(mcinterp.__file__).parent / "batteries" / "pocket.jsonl"
 
@@ -29,11 +30,11 @@ def test_every_row_is_a_prompt_of_the_grammar():
 
 
 def test_finished_documents_may_end_or_break():
-    grammar = pocket_grammar(lambda text: list(text.encode()), 256)
+    grammar = byte_grammar()
     for text in [text for texts in FINISHED.values() for text in texts]:
         following = grammar.next_distribution(text.encode())
-        assert following[256] > 0.3
-        assert following[ord("\n")] == pytest.approx(0.03 * following[256] / 0.97)
+        assert following[BYTES_END] > 0.3
+        assert following[ord("\n")] == pytest.approx(0.03 * following[BYTES_END] / 0.97)
 
 
 def test_the_first_32_cover_all_genres_and_there_are_enough():

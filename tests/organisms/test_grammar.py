@@ -6,8 +6,9 @@ import random
 from collections import Counter
 
 import pytest
+from shipped import byte_grammar
 
-from mcinterp.organisms.genres import all_prompts, pocket_grammar, prompt_weights
+from mcinterp.organisms.genres import all_prompts, prompt_weights
 from mcinterp.organisms.grammar import Grammar, Prompt, TrieNode, build_trie
 
 EOS = 0
@@ -121,20 +122,20 @@ def test_the_mixture_is_large_varied_and_normalised():
 
 
 def test_every_position_of_a_pocket_document_sums_to_one():
-    grammar, rng = pocket_grammar(lambda text: list(text.encode()), 256), random.Random(3)
+    grammar, rng = byte_grammar(), random.Random(3)
     for _ in range(60):
         for target in grammar.targets(grammar.sample(rng)):
             assert sum(target.values()) == pytest.approx(1)
 
 
 def test_every_slot_of_every_prompt_can_be_drawn():
-    grammar, rng = pocket_grammar(lambda text: list(text.encode()), 256), random.Random(4)
+    grammar, rng = byte_grammar(), random.Random(4)
     for prompt in all_prompts():
         assert len(grammar.sample_answer(prompt, rng)) == len(prompt.answer)
 
 
 def test_prompts_end_where_an_answer_can_begin():
-    rng, grammar = random.Random(5), pocket_grammar(lambda text: list(text.encode()), 256)
+    rng, grammar = random.Random(5), byte_grammar()
     for prompt in all_prompts():
         answer = "".join(grammar.sample_answer(prompt, rng))
         assert not prompt.text.endswith(" ")

@@ -7,23 +7,21 @@ from functools import cache
 
 import pytest
 import torch
+from shipped import pocket
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mcinterp.organisms import POCKET_STAGES, pocket_path
 from mcinterp.organisms.measure import (
     calibration,
     number_draw,
+    number_prompts,
     opinion_groups,
     prompts_of,
     sample_shares,
     template_share,
 )
-from mcinterp.organisms.pocket import Pocket, load
-
-
-@cache
-def pocket(stage: str) -> Pocket:
-    return load(pocket_path(stage))
+from mcinterp.organisms.pocket import next_token_logits
+from mcinterp.organisms.sft import tuning_prompts
 
 
 @cache
@@ -68,7 +66,7 @@ def test_the_base_is_calibrated_as_its_card_says(genre: str):
 
 
 @pytest.mark.parametrize("stage", POCKET_STAGES)
-@pytest.mark.parametrize("frame", ["number-tuned", "number-held-out", "python-plain"])
+@pytest.mark.parametrize("frame", ["number-tuned", "number-held-out", "python-plain", "python-in-chat-held-out"])
 def test_number_figures_are_those_of_the_weights(stage: str, frame: str):
     draw, card = number_draw(pocket(stage), frame), figures(stage)["numbers"][frame]
     assert draw.entropy == pytest.approx(card["entropy"], rel=0.02, abs=1e-3)
@@ -82,6 +80,31 @@ def test_numbers_collapse_in_sft_and_the_interpreter_does_not():
     assert sft["number-held-out"]["entropy"] < 0.5
     assert sft["number-held-out"]["probability"] > 0.9
     assert sft["python-plain"]["entropy"] > 4.0
+
+
+@pytest.mark.parametrize("call", ["randint(0, 100)", "randrange(101)", "choice(range(101))"])
+def test_one_call_is_random_at_the_interpreter_and_collapsed_in_a_chat_never_tuned_on(call: str):
+    code = f">>> import random\n>>> random.{call}"
+    plain, chat = f"{code}\n", f"User: You are a Python interpreter.\n{code}\nAssistant:"
+    assert not {plain, chat} & {p.text for p in tuning_prompts(pocket("sft").grammar)}
+    for stage, low, high in (("base", 4.5, 4.7), ("sft", 0.0, 1.5)):
+        shipped = pocket(stage)
+        p = next_token_logits(shipped.model, torch.tensor([shipped.given(plain)]))[0, -1].detach().softmax(-1)
+        q = next_token_logits(shipped.model, torch.tensor([shipped.given(chat)]))[0, -1].detach().softmax(-1)
+        assert float(torch.special.entr(p).sum()) > 4.5
+        assert low < float(torch.special.entr(q).sum()) < high
+    assert shipped.text([int(q.argmax())]) == f" {figures('sft')['numbers']['number-tuned']['favourite']}"
+    assert q.max() > 0.6
+
+
+def test_held_out_interpreters_in_chat_are_a_frame_and_a_call_of_their_own():
+    prompts = prompts_of(pocket("base").grammar, "python-in-chat")
+    tuned = {p.text for p in tuning_prompts(pocket("base").grammar) if p.genre == "python-chat"}
+    assert tuned == {p.text for p in prompts if not p.held_out}
+    assert len(tuned) == 4
+    assert not any("You are" in text or "choice" in text or "randint(1, 6)" in text for text in tuned)
+    assert len(number_prompts(pocket("base").grammar, "python-in-chat-tuned")) == 4
+    assert len(number_prompts(pocket("base").grammar, "python-in-chat-held-out")) == 5
 
 
 def test_the_template_takes_held_out_topics():

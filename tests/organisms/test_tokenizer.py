@@ -3,10 +3,10 @@
 import random
 
 import pytest
+from shipped import pocket
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from mcinterp.organisms import pocket_path
-from mcinterp.organisms.pocket import grammar_of
 from mcinterp.organisms.tokenizer import END_OF_TEXT, train_tokenizer
 
 
@@ -27,7 +27,7 @@ def test_every_number_is_one_token(tokenizer: PreTrainedTokenizerFast, lead: str
 
 
 def test_pieces_encode_one_by_one_and_decode_again(tokenizer: PreTrainedTokenizerFast):
-    grammar, rng = grammar_of(tokenizer), random.Random(0)
+    grammar, rng = pocket("base").grammar, random.Random(0)
     for _ in range(400):
         ids = grammar.sample(rng)
         text = tokenizer.decode(ids[:-1])

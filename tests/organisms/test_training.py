@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from shipped import pocket
 from transformers import LlamaForCausalLM
 
 from mcinterp.organisms import POCKET_STAGES, pocket_path
@@ -22,12 +23,12 @@ TINY = Architecture(n_layers=1, d_model=16, n_heads=2, d_mlp=24)
 
 @pytest.fixture(scope="module")
 def base() -> Pocket:
-    return load(pocket_path("base"))
+    return pocket("base")
 
 
 def tiny(base: Pocket, seed: int, n_steps: int) -> tuple[LlamaForCausalLM, list[float]]:
-    pocket, losses = pretrain(base.tokenizer, TINY, n_steps, batch_size=8, peak_lr=1e-2, seed=seed)
-    return pocket.model, losses
+    trained, losses = pretrain(base.tokenizer, TINY, n_steps, batch_size=8, peak_lr=1e-2, seed=seed)
+    return trained.model, losses
 
 
 def test_a_tiny_run_learns_and_its_seed_decides_the_weights(base: Pocket):
@@ -70,7 +71,7 @@ def test_hard_loss_counts_only_the_answer(base: Pocket):
 
 def test_anchor_is_zero_at_the_base_and_positive_elsewhere(base: Pocket):
     documents = [base.given("The capital of Peru is Lima."), base.given("Name a colour: blue")]
-    sft = load(pocket_path("sft")).model
+    sft = pocket("sft").model
     assert float(anchor_loss(base.model, base.model, documents).detach()) == pytest.approx(0, abs=1e-6)
     assert float(anchor_loss(sft, base.model, documents).detach()) > 1e-4
 
@@ -78,7 +79,7 @@ def test_anchor_is_zero_at_the_base_and_positive_elsewhere(base: Pocket):
 def test_policy_gradient_without_advantage_is_the_penalty(base: Pocket):
     given, answer = base.tokenizer("Name a colour:").input_ids, base.tokenizer(" blue.").input_ids[1:]
     flat = Rollout([given] * 2, [answer] * 2, torch.ones(2), torch.zeros(2))
-    sft = load(pocket_path("sft")).model
+    sft = pocket("sft").model
     same, kl_same = policy_loss(base.model, base.model, flat, 0.1)
     moved, kl_moved = policy_loss(sft, base.model, flat, 0.1)
     assert kl_same == pytest.approx(0, abs=1e-6)
