@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := runs/pocket
 
-.PHONY: compare test slow lint pocket figures clean
+.PHONY: compare test slow lint figures lenses resolve clean
 
 compare: .venv/.installed
 	$(BIN)/mcinterp compare pocket:base pocket:sft pocket:rl pocket:overoptimised --out $(RUN)
@@ -20,6 +20,23 @@ lint: .venv/.lint-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+figures: compare
+	$(BIN)/mcinterp figures $(RUN) --out figures
+
+# The tuned lenses that lie beside the shipped checkpoints.
+lenses: .venv/.installed
+	$(BIN)/mcinterp fit-lens pocket:base pocket:sft pocket:rl pocket:overoptimised --out mcinterp/organisms/checkpoints
+
+# Whether all dependencies resolve for the other Pythons (one of them ships as source only and is built first).
+resolve: .venv/.installed
+	$(PIP) --upgrade pip
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheels . transformers-stream-generator==0.0.5
+	for version in 3.12 3.13; do \
+	  $(BIN)/python -m pip install --dry-run --quiet --ignore-installed --target build/none --find-links build/wheels \
+	    --only-binary=:all: --python-version $$version --constraint constraints.txt 'mcinterp[test,dev]' \
+	  && echo "resolves for Python $$version" || exit 1; \
+	done
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "Python 3.11, 3.12 or 3.13 is wanted; name one: make PYTHON=python3.11"'

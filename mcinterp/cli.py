@@ -64,6 +64,10 @@ def parser() -> Parser:
     report = verbs.add_parser("report", help="write the report of a run again")
     report.add_argument("run", metavar="RUN_DIR", help="a directory that compare has written")
     report.set_defaults(call=run_report)
+    figures = verbs.add_parser("figures", help="write the pictures of a run as SVG and PNG")
+    figures.add_argument("run", metavar="RUN_DIR", help="a directory that compare has written")
+    figures.add_argument("--out", metavar="DIR", required=True, help="where the pictures are written")
+    figures.set_defaults(call=run_figures)
     return top
 
 
@@ -183,6 +187,15 @@ def run_report(options: argparse.Namespace) -> None:
     from mcinterp.show.report import write_report
 
     print(write_report(Run.open(options.run)))
+
+
+def run_figures(options: argparse.Namespace) -> None:
+    """`mcinterp figures`."""
+    from mcinterp.run import Run
+    from mcinterp.show.gallery import write_figures
+
+    for path in write_figures(Run.open(options.run), options.out):
+        print(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

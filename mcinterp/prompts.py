@@ -251,5 +251,13 @@ def encode(tokenizer: Any, text: str, rendering: str) -> list[int]:
 
 
 def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Each token as text, special tokens as they are written."""
-    return [tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False) for index in ids]
+    """Each token as text, special tokens as they are written, leading spaces kept.
+
+    SentencePiece-like tokenizers write a leading space as `▁` and lose it when one token is decoded alone.
+    """
+    pieces = tokenizer.convert_ids_to_tokens(list(ids))
+    texts = [tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False) for index in ids]
+    return [
+        f" {text}" if (piece or "").startswith("▁") and not text.startswith(" ") else text
+        for piece, text in zip(pieces, texts, strict=True)
+    ]

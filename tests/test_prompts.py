@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from conftest import tokenizer
 from mcinterp.chain import Chain
@@ -130,6 +132,17 @@ def test_binary_files_are_refused(tmp_path: Path) -> None:
 def test_prompts_beyond_the_context_are_refused(pair: Chain) -> None:
     with pytest.raises(InputError, match="prompt 1 .* has 65 tokens and the context holds 64"):
         pair.render(Prompts.from_texts(["ok", "a" * 65]))
+
+
+def test_tokens_keep_the_spaces_that_a_lone_decode_loses() -> None:
+    table = {"<unk>": 0, "▁": 1, "▁Once": 2, "▁upon": 3, "x": 4}
+    raw = Tokenizer(models.WordLevel(table, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.decoder = decoders.Metaspace()
+    made = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
+    rendered = Prompts.from_texts(["Once upon"]).render(made)
+    assert rendered.tokens == ((" Once", " upon"),)
+    assert rendered.fits(0, 2)
 
 
 @pytest.mark.parametrize("name", battery_names())

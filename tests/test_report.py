@@ -5,11 +5,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import altair as alt
 import numpy as np
 import pytest
 
 from conftest import Build
+from mcinterp.cli import main
 from mcinterp.comparison import Question, compare
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
@@ -96,15 +96,14 @@ def test_components_refuse_unequal_lengths_and_escape_tokens() -> None:
         circuits.attention_heads(["a"], np.zeros((1, 2, 2)), ["h"])
 
 
-def test_charts_become_pictures_without_a_browser(run: Run, tmp_path: Path) -> None:
-    lens = run.load("lens")
-    charts = [figures.entropy_by_depth(lens), figures.entropy_by_position(lens), figures.lens_grid(lens, 3)]
-    for number, chart in enumerate(charts):
-        chart.save(tmp_path / f"{number}.svg")
-        chart.save(tmp_path / f"{number}.png")
-        assert (tmp_path / f"{number}.svg").read_text().startswith("<svg")
-        assert (tmp_path / f"{number}.png").stat().st_size > 2000
-    assert isinstance(charts[2], alt.VConcatChart)
+def test_pictures_are_written_without_a_browser(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["figures", str(run.path), "--out", str(tmp_path / "figures")]) == 0
+    names = ["entropy_by_depth_own", "entropy_by_depth_common", "entropy_by_position", "lens_grid"]
+    listed = [Path(line).name for line in capsys.readouterr().out.split()]
+    assert listed == [f"{name}.{suffix}" for name in names for suffix in ("svg", "png")]
+    for name in names:
+        assert (tmp_path / "figures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_lens_cells_hold_what_the_dataset_says(run: Run) -> None:
@@ -116,6 +115,15 @@ def test_lens_cells_hold_what_the_dataset_says(run: Run) -> None:
     assert {c["panel"] for c in cells} == {"base", "tuned", "difference"}
 
 
+def test_a_run_that_read_few_positions_has_a_report_too(tiny: Build, tmp_path: Path) -> None:
+    stages = (str(tiny("llama")), str(tiny("llama", "tuned")))
+    for positions in ("last", "prompt", "completion"):
+        question = Question(stages=stages, decoding=Decoding(3), positions=positions, tuned_lens="none")
+        run = compare(question, tmp_path / positions, prompts=Prompts.from_texts(["Are bugs real?", "ab"]))
+        columns = {cell["column"] for cell in figures.lens_cells(run.load("lens"), 0, "own")}
+        assert len(columns) == {"last": 1, "prompt": 5, "completion": 4}[positions]
+
+
 def test_visible_marks_spaces_and_breaks() -> None:
-    assert figures.visible(" a\n") == "␣a⏎"
+    assert figures.visible(" a\n") == "·a↵"
     assert figures.visible("") == "∅"

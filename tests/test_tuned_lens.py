@@ -47,9 +47,7 @@ def test_a_known_affine_change_is_recovered(pair: Chain) -> None:
     from mcinterp.tuned_lens import held_out_kl, train_translators
 
     random = torch.Generator().manual_seed(0)
-    weight, bias = train_translators(
-        stage.readout, streams, torch.arange(300), Fit(steps=400, rate=0.25), random
-    )
+    weight, bias = train_translators(stage.readout, streams, torch.arange(300), Fit(steps=400, rate=0.25), random)
     held = torch.arange(300, 400)
     before = held_out_kl(stage.readout, streams, held, torch.zeros_like(weight), torch.zeros_like(bias))
     after = held_out_kl(stage.readout, streams, held, weight, bias)

@@ -79,7 +79,8 @@ def lens_cells(
     where it is not the base's). Positions reach from `before` prompt tokens to `after` completion tokens.
     """
     one = lens.isel(prompt=prompt, stage=[0, -1]).sel(lens=lens_name)
-    window = one.sel(position=(one["token_id"] >= 0) & (one["position"] > -before) & (one["position"] < after))
+    read = one["entropy"].notnull().any(["stage", "layer", "site"])
+    window = one.sel(position=read & (one["position"] > -before) & (one["position"] < after))
     base, tuned = stage_cells(window, {index: visible(token) for index, token in token_text(lens).items()})
     places = [
         {"depth": depth, "column": f"{position} {visible(token)}", "order": order}
@@ -127,18 +128,14 @@ def cell_difference(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, An
 
 def visible(token: str) -> str:
     """A token as it can be seen: leading spaces and line breaks marked."""
-    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "∅"
+    return token.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥") or "∅"
 
 
 def lens_grid_chart(lens: xr.Dataset, data: Any) -> Any:
     """The chart over rows of `lens_cells`; base and tuned share one colour scale, the difference has its own."""
     stages = lens["stage"].values.tolist()
     widest = float(np.nanmax(lens["entropy"].values))
-    titles = {
-        "base": f"{stages[0]} (base)",
-        "tuned": f"{stages[-1]} (tuned)",
-        "difference": f"{stages[-1]} minus {stages[0]}",
-    }
+    titles = {"base": stages[0], "tuned": stages[-1], "difference": f"{stages[-1]} minus {stages[0]}"}
     shared = alt.Color("entropy:Q", scale=alt.Scale(scheme=SEQUENTIAL, domain=[0, widest]), title="entropy (nats)")
     signed = alt.Color(
         "entropy:Q", scale=alt.Scale(scheme=DIVERGING, domainMid=0, reverse=True), title="difference (nats)"

@@ -1,0 +1,41 @@
+"""The pictures of a run as files, for papers and the README."""
+
+from pathlib import Path
+from typing import Any
+
+from mcinterp.errors import InputError, first_line
+from mcinterp.landmarks import most_changed_prompts
+from mcinterp.run import Run
+from mcinterp.show import figures
+
+PNG_SCALE = 2
+
+
+def write_figures(run: Run, out: str | Path) -> list[Path]:
+    """Write every picture of a run as SVG and PNG (at twice the size); neither browser nor network is used."""
+    folder = Path(out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"directory {str(out)!r} cannot be made ({first_line(error)}); give another --out.") from error
+    written = []
+    for name, chart in pictures(run).items():
+        for suffix in ("svg", "png"):
+            written.append(folder / f"{name}.{suffix}")
+            chart.save(written[-1], **({"scale_factor": PNG_SCALE} if suffix == "png" else {}))
+    return written
+
+
+def pictures(run: Run) -> dict[str, Any]:
+    """The charts of a run by name; the lens grid is that of the prompt that changed most."""
+    lens = run.load("lens")
+    by_depth = {
+        f"entropy_by_depth_{name}": figures.entropy_by_depth(lens, lens_name=name)
+        for name in lens["lens"].values.tolist()
+    }
+    prompt = most_changed_prompts(lens, 1)[0]
+    return {
+        **by_depth,
+        "entropy_by_position": figures.entropy_by_position(lens),
+        "lens_grid": figures.lens_grid(lens, prompt),
+    }
