@@ -230,8 +230,18 @@ def align_prompts(alignment: Alignment, rendered: Sequence[RenderedPrompts]) -> 
     `rendered` holds the same prompts rendered with each stage's tokenizer, in the order of the stages.
     """
     ids = tuple(each.token_ids for each in rendered)
-    entry = same_prompt_ids(rendered)
-    return replace(alignment, properties=(*alignment.properties, entry), prompts=ids)
+    entries = (same_prompt_ids(rendered), known_to_all(rendered[0], alignment))
+    return replace(alignment, properties=(*alignment.properties, *entries), prompts=ids)
+
+
+def known_to_all(rendered: RenderedPrompts, alignment: Alignment) -> AlignedProperty:
+    """Whether every stage has an embedding for every token of the prompts."""
+    rows = next(entry for entry in alignment.properties if entry.name == "vocabulary rows").values
+    largest = max(max(ids) for ids in rendered.token_ids)
+    remedy = "render raw, or leave out the prompts with tokens that one stage lacks"
+    verdict: Verdict = "refused" if largest >= alignment.vocabulary else "same"
+    values = tuple(f"{count} rows, largest id {largest}" for count in rows)
+    return AlignedProperty("embeddings of the prompts' tokens", values, verdict, remedy)
 
 
 def same_prompt_ids(rendered: Sequence[RenderedPrompts]) -> AlignedProperty:

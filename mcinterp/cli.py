@@ -1,8 +1,9 @@
 """The command line: `mcinterp VERB BASE TUNED [STAGE...] [options]`."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mcinterp import __version__
@@ -118,9 +119,10 @@ def listed(value: str) -> str | list[str]:
     return value.split(",") if "," in value else value
 
 
-def sayer(quiet: bool):
-    """Where the lines about progress go: standard error, or nowhere."""
-    return (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
+def sayer(quiet: bool) -> Callable[[str], None]:
+    """Where lines about progress go: standard error where that is a terminal, else nowhere."""
+    silent = quiet or not sys.stderr.isatty()
+    return (lambda line: None) if silent else (lambda line: print(line, file=sys.stderr))
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -146,12 +148,14 @@ def run_compare(options: argparse.Namespace) -> None:
     run = compare(question, options.out or f"runs/{names[0]}-{names[-1]}", say=sayer(options.quiet))
     if not options.quiet:
         print(headline(run.read("summary.json")))
+        print(f"report: {run.path / 'report.html'}")
 
 
 def headline(summary: dict) -> str:
     """Entropy by stage and the onset, in a few lines."""
     entropy = summary["entropy"]
-    lines = [f"{name:<16} entropy {s['mean']:.3f} nats" for name, s in entropy["stages"].items()]
+    lines = [f"{name}: {said}" for name, said in differing(summary["alignment"]).items()]
+    lines += [f"{name:<16} entropy {s['mean']:.3f} nats" for name, s in entropy["stages"].items()]
     gap = entropy["difference"]
     ends = "" if gap["ci_low"] is None else f" [{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]"
     lines.append(
@@ -161,6 +165,16 @@ def headline(summary: dict) -> str:
         where = one["missing_because"] or f"layer {one['layer']} {one['site']} (p = {one['p_value']:.3f})"
         lines.append(f"onset, {lens} lens: {where}")
     return "\n".join(lines)
+
+
+def differing(alignment: dict) -> dict[str, str]:
+    """The aligned properties that are not the same in all stages, with their values."""
+    return {
+        name: ", ".join(f"{stage} {value!r}" for stage, value in entry["values"].items())
+        + (", cut to the common part" if entry["verdict"] == "cut" else "")
+        for name, entry in alignment["properties"].items()
+        if entry["verdict"] != "same"
+    }
 
 
 def run_fit_lens(options: argparse.Namespace) -> None:
@@ -201,6 +215,8 @@ def run_figures(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 when it worked, 2 and one sentence on bad input."""
     options = parser().parse_args(arguments)
+    if getattr(options, "quiet", False):
+        os.environ["TQDM_DISABLE"] = "1"
     try:
         options.call(options)
     except InputError as error:

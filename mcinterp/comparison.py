@@ -13,7 +13,7 @@ from mcinterp.landmarks import landmark_positions, most_changed_prompts, onset
 from mcinterp.lens import Lens, common_lens, logit_lens, own_lens
 from mcinterp.prompts import Prompts, RenderedPrompts
 from mcinterp.results import write_json
-from mcinterp.run import REPORT, SUMMARY, Run
+from mcinterp.run import SUMMARY, Run
 from mcinterp.sequences import PositionSet, teacher_force
 from mcinterp.show.report import write_report
 from mcinterp.summary import summarise
@@ -75,7 +75,6 @@ def compare(
     write_json(run.path / SUMMARY, summarise(lens, depth, found, alignment.to_dict()))
     write_report(run)
     run.update(state="finished")
-    say(f"report: {run.path / REPORT}")
     return run
 
 

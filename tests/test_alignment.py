@@ -79,6 +79,17 @@ def test_another_bos_rule_is_refused_at_the_prompt(tiny: Build, tmp_path: Path) 
         pair.render(Prompts.from_texts(["ab", "hi"]))
 
 
+def test_a_token_that_one_stage_has_no_row_for_is_refused(tiny: Build, tmp_path: Path) -> None:
+    small = save_checkpoint(tmp_path / "small", "llama", seed=5, vocab_size=VOCABULARY - 4)
+    pair = load_pair(str(tiny("llama")), str(small), names=["base", "small"])
+    assert pair.alignment.vocabulary == VOCABULARY - 4
+    pair.render(Prompts.from_texts(["fine"]))
+    with pytest.raises(
+        AlignmentError, match=r"differ in embeddings of the prompts' tokens .*; render raw, or leave out"
+    ):
+        pair.render(Prompts.from_texts([CHARACTERS[-1]]))
+
+
 def test_what_may_differ_is_reported(pair: Chain) -> None:
     verdicts = {entry.name: entry.verdict for entry in pair.alignment.properties}
     assert verdicts["chat template"] == "reported"

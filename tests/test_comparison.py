@@ -120,7 +120,9 @@ def test_the_command_line_compares(tiny: Build, tmp_path: Path, capsys: pytest.C
     assert main([*arguments, "--out", str(tmp_path / "run"), "--max-new-tokens", "3"]) == 0
     shown = capsys.readouterr()
     assert "sft minus llama-base" in shown.out
-    assert "report: " in shown.err
+    assert "chat template: llama-base 'none', sft " in shown.out
+    assert shown.out.rstrip().endswith("report.html")
+    assert shown.err == ""
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["stages"] == ["llama-base", "sft"]
     assert main([*arguments, "--out", str(tmp_path / "run"), "--max-new-tokens", "3", "--quiet"]) == 0
     shown = capsys.readouterr()
@@ -188,6 +190,19 @@ def test_real_entropies_are_those_of_plain_transformers(real: Path, tmp_path: Pa
                 logits = plain(torch.tensor([entry["token_ids"]])).logits[0, -1].float()
             expected = float(torch.distributions.Categorical(logits=logits).entropy())
             assert entry["entropy"][Path(folder).name] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_real_tied_and_grouped_checkpoint_against_itself_gives_zeros(real: Path, tmp_path: Path) -> None:
+    folder = str(real / "stories260K")
+    prompts = Prompts.from_texts(["Once upon a time", "Lily and Tom went to the", "One day"])
+    run = compare(Question(stages=(folder, folder)), tmp_path / "run", prompts=prompts)
+    lens = run.load("lens")
+    for name in ("kl_stage_to_base", "kl_base_to_stage"):
+        assert np.nanmax(np.abs(lens[name].values)) == 0.0
+    summary = run.read("summary.json")
+    assert summary["entropy"]["difference"]["mean"] == 0.0
+    assert summary["prompts"][0]["tokens"][1:] == [" Once", " upon", " a", " time"]
+    assert all(entry["completion"] for entry in summary["prompts"])
 
 
 def test_real_checkpoints_of_other_shapes_are_refused(real: Path, capsys: pytest.CaptureFixture) -> None:
