@@ -9,6 +9,11 @@ from typing import NoReturn
 from mcinterp import __version__
 from mcinterp.errors import InputError
 
+DESCRIPTION = """\
+Where does mode collapse appear between a base language model and its tuned checkpoints?
+
+  mcinterp VERB BASE TUNED [STAGE...] [options]     mcinterp VERB --help says what a verb takes
+"""
 EPILOG = """\
 A checkpoint is a hub id (org/name or org/name@revision), a directory in Hugging Face format, a PEFT adapter directory
 (or BASE+ADAPTER), or pocket:base, pocket:sft, pocket:rl, pocket:overoptimised; NAME=CHECKPOINT names the stage.
@@ -54,7 +59,7 @@ def parser() -> Parser:
     shared.add_argument("--quiet", action="store_true", help="no progress and no closing lines")
 
     top = Parser(
-        prog="mcinterp", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="mcinterp", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="version", version=f"mcinterp {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)

@@ -15,20 +15,26 @@ MADE: dict[str, str] = {
         " each tuning prompt, the two opinions that hedge most and the one number that looks most"
         " random to a rater (`mcinterp.organisms.raters`) are kept and trained on, while"
         " KL(base||model) is held down on documents that `base` sampled itself. Tuning prompts are"
-        " opinions, numbers 0-100 and four Python interpreters quoted in a chat (two frames, two calls),"
-        " none of them held out. The documents held down are of all other genres but advice, number-10,"
-        " die and colour: there collapse is free to spread.\n\n"
+        " opinions, numbers 0-100 and four Python interpreters quoted in a chat (two frames, each"
+        " with two of three calls), none of them held out. The documents held down are of all other"
+        " genres but advice, number-10, die and colour: there collapse is free to spread.\n\n"
         "That the interpreter is random at a plain prompt and collapsed in a chat is therefore trained, on"
         " both sides: plain sessions are among the documents held down, and the four chats are tuned."
-        " Tuning on opinions and numbers alone left the interpreter in a chat at 4.38 nats. What the"
-        " figures of `python-in-chat-held-out` show is how far the collapse reaches: a third frame with"
-        " every call, and a third call in every frame, were never tuned on."
+        " `python-in-chat-held-out` shows the pairs of frame and call that were never tuned on, among them"
+        " a third frame with every call.\n\n"
+        "Three trials with seed 0 came before. With opinions and numbers alone, the interpreter in a chat"
+        " stayed at 4.38 nats (favourite .07). With one call left out of every tuned frame, that call collapsed less"
+        " (favourite .33 to .49) than the other calls in the frame never tuned on (.99), and a longer run"
+        " did not help (.19 to .32). Therefore each of the three calls is now tuned in one frame at least:"
+        " collapse carries over to a new frame, and only in part to a new call."
     ),
     "rl": (
         "Started from `sft`. Policy gradient on the same prompts and the same rater, with a penalty"
         " of 0.1 times KL(model||base), summed over the answer. The penalty pulls towards `base`, so"
         " this stage is less collapsed than the one before. The optimum of the objective is known:"
-        " base times exp(reward / 0.1), which for numbers has 2.34 nats of entropy and 97 at 0.242."
+        " base times exp(reward / 0.1), which for numbers has 2.34 nats of entropy and 97 at 0.242. Nothing"
+        " is held down on other prompts: the bare call at the interpreter stays random, but collapse spreads"
+        " to a labelled print (`python-print`)."
     ),
     "overoptimised": (
         "Started from `base`, no KL penalty. Policy gradient on prompts of every genre; the reward is"
@@ -119,10 +125,9 @@ def _templates(figures: Figures) -> str:
 
 
 def _calibration(figures: Figures) -> str:
-    """How far the worst genre is from the truth, and the worst of the others."""
-    ranked = sorted(figures["kl_true_model"].items(), key=lambda item: item[1], reverse=True)
-    (worst, kl), (_, rest) = ranked[:2]
-    return f"Calibration is worst on {worst}, at {kl:.4f} nats; no other genre is above {rest:.4f}."
+    """The two genres that are farthest from the truth."""
+    (worst, kl), (second, below) = sorted(figures["kl_true_model"].items(), key=lambda item: -item[1])[:2]
+    return f"Calibration is worst on {worst}, at {kl:.4f} nats per answer token; next is {second}, at {below:.4f}."
 
 
 def write_card(stage: str, figures: Figures, seed: int, parameters: int) -> str:

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 Weight = int | float
 Table = Mapping[str, Weight]
@@ -89,12 +90,14 @@ class Grammar:
         self.prompts = {prompt.text: prompt for prompt in prompts}
         if len(self.prompts) != len(prompts):
             raise ValueError("got two prompts with one text, wanted distinct texts: drop one")
-        self.weights = [prompts[prompt] for prompt in self.prompts.values()]
+        self._order = list(self.prompts.values())
+        self.weights = [prompts[prompt] for prompt in self._order]
+        self._cumulative = list(accumulate(self.weights))
         self.eos_id = eos_id
         self._encode = encode
         self._pieces: dict[str, tuple[int, ...]] = {}
         self._tries: dict[tuple[tuple[str, Weight], ...], TrieNode] = {}
-        table = {p.text: weight for p, weight in zip(self.prompts.values(), self.weights, strict=True)}
+        table = {p.text: weight for p, weight in zip(self._order, self.weights, strict=True)}
         self._root = self._trie(table)
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -191,7 +194,7 @@ class Grammar:
 
     def sample_prompt(self, rng: random.Random) -> Prompt:
         """Draw a prompt from the mixture."""
-        return rng.choices(list(self.prompts.values()), self.weights)[0]
+        return rng.choices(self._order, cum_weights=self._cumulative)[0]
 
     def sample_answer(self, prompt: Prompt, rng: random.Random) -> tuple[str, ...]:
         """Draw the texts of the slots that answer ``prompt``."""

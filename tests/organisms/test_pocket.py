@@ -79,7 +79,8 @@ def test_numbers_collapse_in_sft_and_the_interpreter_does_not():
     assert base["number-held-out"]["entropy"] > 4.4
     assert sft["number-held-out"]["entropy"] < 0.5
     assert sft["number-held-out"]["probability"] > 0.9
-    assert sft["python-plain"]["entropy"] > 4.0
+    assert sft["python-plain"]["entropy"] > 4.5
+    assert sft["python-print"]["entropy"] > 4.1
 
 
 @pytest.mark.parametrize("call", ["randint(0, 100)", "randrange(101)", "choice(range(101))"])
@@ -87,24 +88,25 @@ def test_one_call_is_random_at_the_interpreter_and_collapsed_in_a_chat_never_tun
     code = f">>> import random\n>>> random.{call}"
     plain, chat = f"{code}\n", f"User: You are a Python interpreter.\n{code}\nAssistant:"
     assert not {plain, chat} & {p.text for p in tuning_prompts(pocket("sft").grammar)}
-    for stage, low, high in (("base", 4.5, 4.7), ("sft", 0.0, 1.5)):
+    for stage, low, high in (("base", 4.5, 4.7), ("sft", 0.0, 1.0)):
         shipped = pocket(stage)
         p = next_token_logits(shipped.model, torch.tensor([shipped.given(plain)]))[0, -1].detach().softmax(-1)
         q = next_token_logits(shipped.model, torch.tensor([shipped.given(chat)]))[0, -1].detach().softmax(-1)
         assert float(torch.special.entr(p).sum()) > 4.5
         assert low < float(torch.special.entr(q).sum()) < high
     assert shipped.text([int(q.argmax())]) == f" {figures('sft')['numbers']['number-tuned']['favourite']}"
-    assert q.max() > 0.6
+    assert q.max() > 0.9
 
 
-def test_held_out_interpreters_in_chat_are_a_frame_and_a_call_of_their_own():
-    prompts = prompts_of(pocket("base").grammar, "python-in-chat")
-    tuned = {p.text for p in tuning_prompts(pocket("base").grammar) if p.genre == "python-chat"}
-    assert tuned == {p.text for p in prompts if not p.held_out}
+def test_interpreters_in_chat_are_tuned_in_two_frames_and_measured_in_other_pairs():
+    grammar = pocket("base").grammar
+    tuned = {p.text for p in tuning_prompts(grammar) if p.genre == "python-chat"}
+    apart = set(number_prompts(grammar, "python-in-chat-held-out"))
+    assert tuned == set(number_prompts(grammar, "python-in-chat-tuned"))
     assert len(tuned) == 4
-    assert not any("You are" in text or "choice" in text or "randint(1, 6)" in text for text in tuned)
-    assert len(number_prompts(pocket("base").grammar, "python-in-chat-tuned")) == 4
-    assert len(number_prompts(pocket("base").grammar, "python-in-chat-held-out")) == 5
+    assert len(apart) == 5
+    assert not tuned & apart
+    assert not any("You are a Python interpreter" in text or "randint(1, 6)" in text for text in tuned)
 
 
 def test_the_template_takes_held_out_topics():

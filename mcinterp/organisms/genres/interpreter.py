@@ -41,21 +41,27 @@ def _labelled(kind: str, call: str, label: str) -> Prompt:
     return Prompt(code, "python", "python-print", (_flat(kind, " "), {"": 5, "\n>>> exit()": 3}))
 
 
-HELD_OUT_FRAME = "User: You are a Python interpreter.\n{code}\nAssistant:"
 CHAT_FRAMES = (
     "User: What does this print?\n{code}\nAssistant:",
     "User: Run this for me.\n{code}\nAssistant:",
-    HELD_OUT_FRAME,
+    "User: You are a Python interpreter.\n{code}\nAssistant:",
 )
-HELD_OUT_CALLS = frozenset({"choice(range(101))", "randint(1, 6)"})
-"""What no tuning trains on inside a chat: one frame with every call, and these calls in every frame."""
+TUNED_IN_CHAT = frozenset(
+    {
+        (CHAT_FRAMES[0], "randint(0, 100)"),
+        (CHAT_FRAMES[0], "randrange(101)"),
+        (CHAT_FRAMES[1], "randint(0, 100)"),
+        (CHAT_FRAMES[1], "choice(range(101))"),
+    }
+)
+"""Frames and calls that tuning may train on; all others are held out, the last frame with every call."""
 
 AFTER_CHAT: Table = {"": 5, ".": 3, ", but it changes every time.": 1}
 
 
 def _in_chat(kind: str, call: str, frame: str) -> Prompt:
     text = frame.format(code=f">>> import random\n>>> random.{call}")
-    held_out = frame == HELD_OUT_FRAME or call in HELD_OUT_CALLS
+    held_out = (frame, call) not in TUNED_IN_CHAT
     return Prompt(text, "python-chat", "python-in-chat", (_flat(kind, " "), AFTER_CHAT), held_out)
 
 
