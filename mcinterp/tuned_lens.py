@@ -25,6 +25,7 @@ from mcinterp.errors import InputError, first_line
 from mcinterp.lens import Lens
 from mcinterp.prompts import RenderedPrompts
 from mcinterp.readout import Readout
+from mcinterp.results import write_whole
 
 Rows = Float[torch.Tensor, "row d_model"]
 KEPT_BYTES = 2**30
@@ -70,7 +71,7 @@ class TunedLens:
         return wide + wide @ weight.T + bias
 
     def save(self, path: str | Path) -> Path:
-        """Write the lens as one safetensors file."""
+        """Write the lens as one safetensors file, whole or not at all."""
         record = {
             "points": [[point.layer, point.site] for point in self.points],
             "kl_before": self.kl_before,
@@ -78,8 +79,8 @@ class TunedLens:
             "fingerprint": self.fingerprint,
         }
         tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
-        save_file(tensors, str(path), metadata={"tuned_lens": json.dumps(record)})
-        return Path(path)
+        metadata = {"tuned_lens": json.dumps(record)}
+        return write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
 
 def load_tuned_lens(path: str | Path, stage: Stage) -> TunedLens:
