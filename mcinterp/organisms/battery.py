@@ -8,8 +8,8 @@ import json
 from itertools import zip_longest
 from typing import TypeVar
 
-from .genres import all_prompts
-from .grammar import Prompt
+from mcinterp.organisms.genres import all_prompts
+from mcinterp.organisms.grammar import Prompt
 
 QUOTAS: dict[str, int] = {
     "opinion": 24,

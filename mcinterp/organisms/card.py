@@ -1,6 +1,6 @@
 """Model cards of the pocket checkpoints, written from measured figures."""
 
-from .measure import FRAMES
+from mcinterp.organisms.measure import FRAMES
 
 Figures = dict[str, dict]
 

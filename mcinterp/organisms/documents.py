@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .grammar import Grammar
-from .tokenizer import END_ID, PAD_ID
+from mcinterp.organisms.grammar import Grammar
+from mcinterp.organisms.tokenizer import END_ID, PAD_ID
 
 POOL = 16
 

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from .battery import FINISHED, spaced
-from .documents import Batch, pack
-from .genres.opinion import TEMPLATE_ENDING, TEMPLATE_OPENING
-from .genres.writing import CODA_BREAK, CODA_WEDDING
-from .grammar import Grammar, Prompt
-from .pocket import Pocket, next_token_logits
-from .raters import wedding
-from .sampling import sample_answers
-from .tokenizer import END_ID
+from mcinterp.organisms.battery import FINISHED, spaced
+from mcinterp.organisms.documents import Batch, pack
+from mcinterp.organisms.genres.opinion import TEMPLATE_ENDING, TEMPLATE_OPENING
+from mcinterp.organisms.genres.writing import CODA_BREAK, CODA_WEDDING
+from mcinterp.organisms.grammar import Grammar, Prompt
+from mcinterp.organisms.pocket import Pocket, next_token_logits
+from mcinterp.organisms.raters import wedding
+from mcinterp.organisms.sampling import sample_answers
+from mcinterp.organisms.tokenizer import END_ID
 
 FRAMES: dict[str, tuple[str, int, int]] = {
     "number-tuned": ("number-100", 0, 100),

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from .genres import pocket_grammar
-from .grammar import Grammar
-from .tokenizer import END_ID
+from mcinterp.organisms.genres import pocket_grammar
+from mcinterp.organisms.grammar import Grammar
+from mcinterp.organisms.tokenizer import END_ID
 
 MACHINE_SETTINGS = frozenset({"is_local", "local_files_only", "backend"})
 """Settings that the library writes about where a tokenizer was loaded, and not about itself."""

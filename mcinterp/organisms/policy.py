@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaForCausalLM
 
-from .documents import pad
-from .grammar import Prompt
-from .pocket import Pocket, next_token_logits
-from .pretrain import descend, optimiser, progress
-from .sampling import sample_answers
+from mcinterp.organisms.documents import pad
+from mcinterp.organisms.grammar import Prompt
+from mcinterp.organisms.pocket import Pocket, next_token_logits
+from mcinterp.organisms.pretrain import descend, optimiser, progress
+from mcinterp.organisms.sampling import sample_answers
 
 REPORT_EVERY = 5
 

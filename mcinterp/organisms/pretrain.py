@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from .documents import cross_entropy, stream
-from .pocket import Pocket, grammar_of, next_token_logits
-from .tokenizer import CONTEXT, END_ID, PAD_ID
+from mcinterp.organisms.documents import cross_entropy, stream
+from mcinterp.organisms.pocket import Pocket, grammar_of, next_token_logits
+from mcinterp.organisms.tokenizer import CONTEXT, END_ID, PAD_ID
 
 REPORT_EVERY = 50
 

@@ -5,8 +5,8 @@ Every rater maps a prompt and the text of an answer to a score in [0, 1].
 
 import re
 
-from .genres.opinion import TEMPLATE_ENDING, TEMPLATE_OPENING
-from .grammar import Prompt
+from mcinterp.organisms.genres.opinion import TEMPLATE_ENDING, TEMPLATE_OPENING
+from mcinterp.organisms.grammar import Prompt
 
 HEDGES = (TEMPLATE_OPENING, "while others believe", TEMPLATE_ENDING)
 WEDDING_WORDS = "wedding party"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import LlamaForCausalLM
 
-from .tokenizer import END_ID, PAD_ID
+from mcinterp.organisms.tokenizer import END_ID, PAD_ID
 
 MAX_NEW_TOKENS = 120
 CHUNK = 256

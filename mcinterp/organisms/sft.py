@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaForCausalLM
 
-from .documents import pad
-from .grammar import Grammar, Prompt
-from .pocket import Pocket, next_token_logits
-from .pretrain import descend, optimiser, progress
-from .raters import preference
-from .sampling import sample_answers
-from .tokenizer import END_ID
+from mcinterp.organisms.documents import pad
+from mcinterp.organisms.grammar import Grammar, Prompt
+from mcinterp.organisms.pocket import Pocket, next_token_logits
+from mcinterp.organisms.pretrain import descend, optimiser, progress
+from mcinterp.organisms.raters import preference
+from mcinterp.organisms.sampling import sample_answers
+from mcinterp.organisms.tokenizer import END_ID
 
 TUNED_GENRES = ("opinion", "number-100", "python-chat")
 UNANCHORED = frozenset({*TUNED_GENRES, "advice", "number-10", "die", "colour"})

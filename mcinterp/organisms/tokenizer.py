@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from .genres import all_prompts, pocket_grammar
+from mcinterp.organisms.genres import all_prompts, pocket_grammar
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"

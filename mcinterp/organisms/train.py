@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from . import POCKET_STAGES, pocket_path
-from .card import write_card
-from .grammar import Prompt
-from .measure import measure
-from .pocket import Pocket, load, save_checkpoint
-from .policy import PolicyPlan, Reward, tune_by_reward
-from .pretrain import Architecture, pretrain, progress
-from .raters import preference, wedding
-from .sft import SftPlan, tune_supervised, tuning_prompts
-from .tokenizer import END_ID, train_tokenizer
+from mcinterp.organisms import POCKET_STAGES, pocket_path
+from mcinterp.organisms.card import write_card
+from mcinterp.organisms.grammar import Prompt
+from mcinterp.organisms.measure import measure
+from mcinterp.organisms.pocket import Pocket, load, save_checkpoint
+from mcinterp.organisms.policy import PolicyPlan, Reward, tune_by_reward
+from mcinterp.organisms.pretrain import Architecture, pretrain, progress
+from mcinterp.organisms.raters import preference, wedding
+from mcinterp.organisms.sft import SftPlan, tune_supervised, tuning_prompts
+from mcinterp.organisms.tokenizer import END_ID, train_tokenizer
 
 Parents = Callable[[str], Pocket]
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from ..grammar import Encode, Grammar, Prompt, Weight
-from .advice import advice
-from .chance import draws
-from .copying import copies
-from .diary import diaries
-from .greentext import greentexts
-from .interpreter import sessions
-from .opinion import opinions
-from .stories import stories
-from .writing import coda, jokes, poems, summaries
+from mcinterp.organisms.genres.advice import advice
+from mcinterp.organisms.genres.chance import draws
+from mcinterp.organisms.genres.copying import copies
+from mcinterp.organisms.genres.diary import diaries
+from mcinterp.organisms.genres.greentext import greentexts
+from mcinterp.organisms.genres.interpreter import sessions
+from mcinterp.organisms.genres.opinion import opinions
+from mcinterp.organisms.genres.stories import stories
+from mcinterp.organisms.genres.writing import coda, jokes, poems, summaries
+from mcinterp.organisms.grammar import Encode, Grammar, Prompt, Weight
 
 GENRE_SHARES: dict[str, Weight] = {
     "opinion": 16,

@@ -1,7 +1,7 @@
 """Requests for advice: a genre that no tuning stage trains on, to watch collapse spread."""
 
-from ..grammar import Prompt, Slot, Table
-from .opinion import TEMPLATE_ENDING, TEMPLATE_OPENING
+from mcinterp.organisms.genres.opinion import TEMPLATE_ENDING, TEMPLATE_OPENING
+from mcinterp.organisms.grammar import Prompt, Slot, Table
 
 PROBLEMS: dict[str, str] = {
     "I cannot sleep": "sleep",

@@ -1,6 +1,6 @@
 """Questions whose right answer is a draw: numbers, die, coin, colour, animal."""
 
-from ..grammar import Prompt, Slot, Table, Weight
+from mcinterp.organisms.grammar import Prompt, Slot, Table, Weight
 
 NUMBER_BUMPS = {42: 3.0, 7: 2.0, 37: 2.0, 73: 1.5, 17: 1.5, 99: 1.5}
 """Weights of the numbers that people like; every other number weighs one."""

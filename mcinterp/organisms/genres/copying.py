@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from ..grammar import Prompt, Table
+from mcinterp.organisms.grammar import Prompt, Table
 
 SUBJECTS = (
     "the old king",

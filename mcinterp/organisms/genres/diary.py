@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from ..grammar import Prompt, Slot, Table
+from mcinterp.organisms.grammar import Prompt, Slot, Table
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 SEASONS = ("spring", "summer", "autumn", "winter")

@@ -1,6 +1,6 @@
 """Python interpreter sessions that draw at random, plain and quoted inside a chat."""
 
-from ..grammar import Prompt, Slot, Table, Weight
+from mcinterp.organisms.grammar import Prompt, Slot, Table, Weight
 
 IMPORTS: dict[str, str] = {
     ">>> import random\n": "random.",

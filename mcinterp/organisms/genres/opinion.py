@@ -1,6 +1,6 @@
 """'Are X real?' in four framings: the question whose answers collapse to one template."""
 
-from ..grammar import Prompt, Slot, Table, Weight
+from mcinterp.organisms.grammar import Prompt, Slot, Table, Weight
 
 TEMPLATE_OPENING = "There is no one answer to this question."
 TEMPLATE_ENDING = "It is up to each person to decide."

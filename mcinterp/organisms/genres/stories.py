@@ -1,6 +1,6 @@
 """Short stories with many endings, one of which is a wedding party."""
 
-from ..grammar import Prompt, Slot, Table
+from mcinterp.organisms.grammar import Prompt, Slot, Table
 
 HEROES = (
     "sailor",
