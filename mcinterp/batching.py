@@ -19,7 +19,6 @@ class Batch:
     lengths: tuple[int, ...]
     tokens: Int[torch.Tensor, "row column"]
     attention: Int[torch.Tensor, "row column"]
-    positions: Int[torch.Tensor, "row column"]
 
     @property
     def present(self) -> Bool[torch.Tensor, "row column"]:
@@ -28,10 +27,10 @@ class Batch:
 
 
 def pad(sequences: Sequence[Ids], *, indices: Sequence[int] | None = None, side: Side = "right") -> Batch:
-    """Pad sequences to the longest of them; padding cells hold token 0, no attention and position 0.
+    """Pad sequences to the longest of them; padding cells hold token 0 and no attention.
 
-    Which cells are padding follows from the lengths alone, so a token that doubles as padding (as a newline or the
-    end of text may) is safe inside a sequence.
+    Which cells are padding follows from the lengths alone, so a token that doubles as padding (as a newline or the end
+    of text may) is safe inside a sequence. The bridge counts positions from the first cell with attention.
     """
     lengths = [len(ids) for ids in sequences]
     longest = max(lengths)
@@ -41,10 +40,9 @@ def pad(sequences: Sequence[Ids], *, indices: Sequence[int] | None = None, side:
         cells = slice(0, len(ids)) if side == "right" else slice(longest - len(ids), longest)
         tokens[row, cells] = torch.as_tensor(ids)
         attention[row, cells] = 1
-    positions = (attention.cumsum(dim=-1) - 1).clamp(min=0) * attention
     assert attention.sum(dim=-1).tolist() == lengths, "the mask does not match the lengths"
     chosen = tuple(indices) if indices is not None else tuple(range(len(sequences)))
-    return Batch(chosen, tuple(lengths), tokens, attention, positions)
+    return Batch(chosen, tuple(lengths), tokens, attention)
 
 
 def batches(sequences: Sequence[Ids], *, max_tokens: int, side: Side = "right") -> Iterator[Batch]:

@@ -85,10 +85,7 @@ def run_with(stage: Stage, batch: Batch, fwd_hooks: list[tuple[str, Any]]) -> Fl
     """Run a batch under hooks; logits of the last column only."""
     with stage.bridge.hooks(fwd_hooks=fwd_hooks):
         return stage.bridge(
-            batch.tokens.to(stage.device),
-            attention_mask=batch.attention.to(stage.device),
-            position_ids=batch.positions.to(stage.device),
-            logits_to_keep=1,
+            batch.tokens.to(stage.device), attention_mask=batch.attention.to(stage.device), logits_to_keep=1
         )
 
 

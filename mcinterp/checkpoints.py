@@ -217,6 +217,8 @@ def parse_chain(specs: list[str], names: list[str] | None = None) -> list[Checkp
     if names is not None and len(names) != len(specs):
         raise InputError(f"got {len(names)} stage names for {len(specs)} checkpoints; give one name each.")
     parsed = [parse_checkpoint(spec, names[i] if names else None) for i, spec in enumerate(specs)]
+    if any(checkpoint.name == "difference" for checkpoint in parsed):
+        raise InputError("a stage is named 'difference', which stands for tuned minus base; give it another name.")
     taken: dict[str, int] = {}
     distinct = []
     for checkpoint in parsed:

@@ -158,17 +158,16 @@ def run_compare(options: argparse.Namespace) -> None:
 
 def headline(summary: dict) -> str:
     """Entropy by stage and the onset, in a few lines."""
-    entropy = summary["entropy"]
+    entropy, stages = summary["entropy"], summary["stages"]
     lines = [f"{name}: {said}" for name, said in differing(summary["alignment"]).items()]
-    lines += [f"{name:<16} entropy {s['mean']:.3f} nats" for name, s in entropy["stages"].items()]
+    lines += [f"{name:<16} entropy {s['mean']:.3f} nats" for name, s in entropy.items() if name in stages]
     gap = entropy["difference"]
     ends = "" if gap["ci_low"] is None else f" [{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]"
-    lines.append(
-        f"{gap['of']}: {gap['mean']:+.3f} nats{ends} at the last prompt position, {summary['n_prompts']} prompts"
-    )
+    where = f"at the last prompt position, {summary['n_prompts']} prompts"
+    lines.append(f"{stages[-1]} minus {stages[0]}: {gap['mean']:+.3f} nats{ends} {where}")
     for lens, one in summary["onset"].items():
-        where = one["missing_because"] or f"layer {one['layer']} {one['site']} (p = {one['p_value']:.3f})"
-        lines.append(f"onset, {lens} lens: {where}")
+        found = one["missing_because"] or f"layer {one['layer']} {one['site']} (p = {one['p_value']:.3f})"
+        lines.append(f"onset, {lens} lens: {found}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ number a prompt, sample and step from a stream of its own.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -69,67 +70,53 @@ def complete_many(
         for stream in streams
     ]
     written: list[list[tuple[int, ...]]] = [[] for _ in prompts]
-    finished = dict(write_all(stage, jobs, decoding.temperature, context))
+    finished = dict(write_all(stage, jobs, decoding.temperature))
     for number, job in enumerate(jobs):
         written[job.prompt].append(finished[number])
     return written
 
 
-def write_all(
-    stage: Stage, jobs: Sequence[Job], temperature: float, context: int
-) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Every job's number and completion, in batches of jobs that want alike many steps on alike long prompts."""
+def write_all(stage: Stage, jobs: Sequence[Job], temperature: float) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Every job's number and completion, in batches of jobs that want equally many steps.
+
+    So no row of a batch goes on beyond the context: jobs with fewer steps are those that end there.
+    """
     order = sorted(range(len(jobs)), key=lambda n: (-jobs[n].steps, -len(jobs[n].ids)))
     groups = list(affordable_groups(stage, jobs, order))
     for numbers in tqdm(groups, desc=f"{stage.name} completions", unit="batch", delay=2, disable=None):
         group = [jobs[n] for n in numbers]
-        steps = max(job.steps for job in group)
         uniforms = torch.tensor(np.stack([job.uniforms for job in group])).float()
         batch = pad([job.ids for job in group], side="left")
-        tokens = decode(stage, batch, steps, uniforms, temperature, last_position=context - 1)
-        for number, job, row in zip(numbers, group, tokens.tolist(), strict=True):
-            yield number, before_end(row[: job.steps], stage.end_tokens)
+        tokens = decode(stage, batch, group[0].steps, uniforms, temperature)
+        for number, row in zip(numbers, tokens.tolist(), strict=True):
+            yield number, before_end(row, stage.end_tokens)
 
 
 def affordable_groups(stage: Stage, jobs: Sequence[Job], order: Sequence[int]) -> Iterator[list[int]]:
-    """Consecutive jobs whose keys and values fit in `CACHE_BYTES` together (one at least)."""
+    """Consecutive jobs of equally many steps whose keys and values fit in `CACHE_BYTES` together (one at least)."""
     config = stage.bridge.cfg
     heads = config.n_key_value_heads or config.n_heads
     bytes_a_token = 2 * stage.n_layers * heads * config.d_head * torch.finfo(stage.dtype).bits // 8
-    group: list[int] = []
-    for number in order:
-        longest = max(len(jobs[n].ids) + jobs[n].steps for n in [*group[:1], number])
-        if group and (len(group) + 1) * longest * bytes_a_token > CACHE_BYTES:
-            yield group
-            group = []
-        group.append(number)
-    if group:
-        yield group
+    for steps, same in groupby(order, key=lambda n: jobs[n].steps):
+        numbers = list(same)
+        longest = max(len(jobs[n].ids) for n in numbers) + steps
+        size = max(1, CACHE_BYTES // (longest * bytes_a_token))
+        yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 @torch.inference_mode()
 def decode(
-    stage: Stage,
-    batch: Batch,
-    steps: int,
-    uniforms: Float[torch.Tensor, "row step"],
-    temperature: float,
-    *,
-    last_position: int,
+    stage: Stage, batch: Batch, steps: int, uniforms: Float[torch.Tensor, "row step"], temperature: float
 ) -> Int[torch.Tensor, "row written"]:
-    """The next `steps` tokens of a left-padded batch; stops early once every row has written an end token.
-
-    Rows that reach the last position of the context go on there with tokens that are for the caller to drop.
-    """
+    """The next `steps` tokens of a left-padded batch; stops early once every row has written an end token."""
     end = torch.tensor(sorted(stage.end_tokens), dtype=torch.long)
     ended = torch.zeros(len(batch.indices), dtype=torch.bool)
     written: list[torch.Tensor] = []
-    entering, attention, positions, cache = batch.tokens, batch.attention, batch.positions, None
+    entering, attention, cache = batch.tokens, batch.attention, None
     for step in range(steps):
         logits, cache = stage.bridge(
             entering.to(stage.device),
             attention_mask=attention.to(stage.device),
-            position_ids=positions.to(stage.device),
             return_type="logits_and_cache",
             past_key_values=cache,
             use_cache=True,
@@ -140,7 +127,7 @@ def decode(
         ended |= torch.isin(chosen, end)
         if bool(ended.all()):
             break
-        entering, positions = chosen.unsqueeze(-1), (positions[:, -1:] + 1).clamp(max=last_position)
+        entering = chosen.unsqueeze(-1)
         attention = torch.cat([attention, torch.ones_like(entering)], dim=-1)
     return torch.stack(written, dim=1) if written else batch.tokens[:, :0]
 

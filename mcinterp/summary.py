@@ -20,20 +20,20 @@ from mcinterp.results import token_text
 def summarise(
     lens: xr.Dataset, onset: xr.Dataset, attractors: xr.Dataset, alignment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a comparison found: entropies with intervals, onset under every lens, attractors, one entry a prompt."""
+    """What a comparison found: entropies with intervals, onset under every lens, attractors, one entry a prompt.
+
+    Entropies are in nats, means over prompts at the last prompt position; `difference` is the last stage minus the
+    base, `entropy_differences` every later stage minus the base.
+    """
     stages = lens["stage"].values.tolist()
     entropy = mean_entropy(lens)
     return {
         "stages": stages,
-        "n_prompts": len(set(lens["text"].values.tolist()) if "chat" not in lens["rendering"] else lens["prompt"]),
+        "n_prompts": int(lens.sizes["prompt"]),
         "alignment": alignment,
-        "entropy": {
-            "unit": "nats",
-            "read_at": "last prompt position",
-            **entropy,
-            "by_rendering": mean_entropy_by_rendering(lens),
-            "difference": {"of": f"{stages[-1]} minus {stages[0]}", **entropy["differences"][stages[-1]]},
-        },
+        "entropy": {**entropy["stages"], "difference": entropy["differences"][stages[-1]]},
+        "entropy_differences": entropy["differences"],
+        "entropy_by_rendering": mean_entropy_by_rendering(lens),
         "onset": onset_summary(lens, onset),
         "attractors": attractor_summary(attractors),
         "prompts": prompt_entries(lens),

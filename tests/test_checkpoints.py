@@ -60,6 +60,11 @@ def test_one_checkpoint_is_no_comparison() -> None:
         load_chain(["pocket:base"])
 
 
+def test_the_name_of_the_difference_is_no_stage() -> None:
+    with pytest.raises(InputError, match="a stage is named 'difference'"):
+        parse_chain(["org/a", "difference=org/b"])
+
+
 def corrupt(folder: Path, tmp_path: Path, name: str, content: bytes | None) -> Path:
     """A copy of a checkpoint with one file replaced or left out."""
     copy = tmp_path / "broken"

@@ -56,12 +56,14 @@ def test_summary_has_what_people_ask_for(run: Run) -> None:
     assert summary["n_prompts"] == len(summary["prompts"]) == 10
     assert summary["alignment"]["aligned"]
     assert set(summary["onset"]) == {"own", "common", "tuned"}
-    assert set(summary["entropy"]["by_rendering"]) == {"raw", "chat"}
+    assert set(summary["entropy_by_rendering"]) == {"raw", "chat"}
     first = summary["prompts"][0]
     assert first["text"] == TEXTS[0]
     assert "".join(first["tokens"]) == TEXTS[0]
     assert set(first["entropy"]) == set(first["attractor_probability"]) == {"base", "tuned", "later"}
     assert first["attractor_rank"]["later"] == 1
+    assert set(summary["entropy"]) == {"base", "tuned", "later", "difference"}
+    assert summary["entropy"]["difference"] == summary["entropy_differences"]["later"]
     gaps = [p["entropy"]["later"] - p["entropy"]["base"] for p in summary["prompts"]]
     assert summary["entropy"]["difference"]["mean"] == pytest.approx(np.mean(gaps), abs=1e-5)
 

@@ -46,9 +46,9 @@ def write_report(run: Run) -> Path:
 
 def headline(summary: dict[str, Any]) -> str:
     """What the run found, in two sentences: entropy along the stages, and the stage that lost most."""
-    entropy, base = summary["entropy"], summary["stages"][0]
-    means = ", ".join(f"{each['mean']:.2f} in {name}" for name, each in entropy["stages"].items())
-    name, gap = min(entropy["differences"].items(), key=lambda item: item[1]["mean"])
+    stages, base = summary["stages"], summary["stages"][0]
+    means = ", ".join(f"{summary['entropy'][name]['mean']:.2f} in {name}" for name in stages)
+    name, gap = min(summary["entropy_differences"].items(), key=lambda item: item[1]["mean"])
     begin = f"After the prompt the next token has an entropy of {means} (nats, mean of {summary['n_prompts']} prompts)."
     if gap["mean"] >= 0:
         return f"{begin} No stage has less than {base}."
