@@ -16,6 +16,7 @@ from mcinterp.prompts import Prompts, RenderedPrompts
 from mcinterp.readout import Readout, readout_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PerStage = str | Sequence[str]
 
 
@@ -42,12 +43,12 @@ class Stage:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the name, shape and first row of every weight tensor: tells one checkpoint from another."""
+        """SHA-256 over name, shape, dtype, sum of bits and first row of every weight: one checkpoint as loaded."""
         digest = hashlib.sha256()
         for name, weight in sorted(self.bridge.original_model.named_parameters()):
-            digest.update(f"{tensor_name(name)} {tuple(weight.shape)}".encode())
-            row = weight if weight.dim() < 2 else weight[0]
-            digest.update(row.detach().float().cpu().contiguous().numpy().tobytes())
+            bits = weight.detach().contiguous().view(INTEGERS[weight.element_size()])
+            digest.update(f"{tensor_name(name)} {tuple(weight.shape)} {weight.dtype} {int(bits.sum())}".encode())
+            digest.update(bits.reshape(-1, bits.shape[-1])[0].cpu().numpy().tobytes())
         return digest.hexdigest()
 
     @property

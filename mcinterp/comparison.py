@@ -114,9 +114,14 @@ def chosen_lenses(chain: Chain, question: Question, rendered: RenderedPrompts, r
     if wanted == "fit":
         say("fitting tuned lenses")
         return [*plain, tuned_lens(chain, fit_chain(chain, rendered, run.path / "tuned_lens", question.fit))]
-    beside = [
-        Path(s.checkpoint.location) / FILE if wanted == "auto" else Path(wanted) / s.name / FILE for s in chain.stages
-    ]
-    if wanted == "auto" and not all(file.exists() for file in beside):
+    folders = [Path(s.checkpoint.location if wanted == "auto" else Path(wanted) / s.name) for s in chain.stages]
+    if wanted == "auto" and not all((folder / FILE).exists() for folder in folders):
         return plain
-    return [*plain, tuned_lens(chain, [load_tuned_lens(f, s) for f, s in zip(beside, chain.stages, strict=True)])]
+    try:
+        loaded = [load_tuned_lens(f / FILE, stage) for f, stage in zip(folders, chain.stages, strict=True)]
+    except InputError as error:
+        if wanted != "auto":
+            raise
+        say(f"without the tuned lens: {error}")
+        return plain
+    return [*plain, tuned_lens(chain, loaded)]

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding, complete
+from mcinterp.errors import InputError
 from mcinterp.prompts import RenderedPrompts, token_strings
 
 PositionSet = Literal["last", "prompt", "completion", "all"]
@@ -82,6 +83,12 @@ def with_completions(
 ) -> Sequences:
     """The prompts with given completions (token ids), or with none where they are empty."""
     ids = tuple(tuple(each) for each in completions)
+    for index, (prompt, completion) in enumerate(zip(prompts.token_ids, ids, strict=True)):
+        if len(prompt) + len(completion) > chain.alignment.context:
+            raise InputError(
+                f"prompt {index} and its completion have {len(prompt) + len(completion)} tokens and the context holds "
+                f"{chain.alignment.context}; cut the completion."
+            )
     strings = tuple(tuple(token_strings(chain.tuned.tokenizer, each)) for each in ids)
     return Sequences(prompts, ids, strings, written_by)
 

@@ -149,6 +149,16 @@ def test_fingerprints_tell_checkpoints_apart_and_repeat(tiny: Build) -> None:
     assert first.fingerprint != load_pair(str(tiny("llama")), str(tiny("llama", "tuned"))).tuned.fingerprint
 
 
+def test_a_change_of_one_weight_changes_the_fingerprint(tiny: Build, tmp_path: Path) -> None:
+    weights = load_file(tiny("llama") / "model.safetensors")
+    weights["model.layers.1.self_attn.q_proj.weight"][17, 5] += 1e-3
+    other = corrupt(tiny("llama"), tmp_path, "model.safetensors", None)
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    base, changed = load_pair(str(tiny("llama")), str(other)).stages
+    assert base.fingerprint != changed.fingerprint
+    assert base.fingerprint != load_pair(str(tiny("llama")), str(tiny("llama")), dtype="bfloat16").base.fingerprint
+
+
 def test_stored_half_precision_runs_in_float32_on_cpu(tmp_path: Path, tiny: Build) -> None:
     half = save_checkpoint(tmp_path / "half", "llama", seed=0)
     AutoModelForCausalLM.from_pretrained(half).to(torch.bfloat16).save_pretrained(half)
