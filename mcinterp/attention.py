@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from einops import rearrange
 
 from mcinterp.batching import Batch, pad
 from mcinterp.capture import capture
@@ -44,4 +45,5 @@ def attention_patterns(chain: Chain, sequences: Sequences, *, prompts: Sequence[
 def pattern_of(stage: Stage, batch: Batch, hooks: Sequence[str]) -> np.ndarray:
     """Patterns of one stage with the axes row, layer, head, query, key."""
     activations = capture(stage, batch, hooks)
-    return np.stack([activations[hook].float().cpu().numpy() for hook in hooks], axis=1)
+    patterns = [activations[hook].float().cpu().numpy() for hook in hooks]
+    return rearrange(patterns, "layer row head query key -> row layer head query key")

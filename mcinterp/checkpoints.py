@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
@@ -96,6 +97,14 @@ class Checkpoint:
         base = AutoModelForCausalLM.from_pretrained(self.location, revision=self.revision, dtype=dtype)
         return PeftModel.from_pretrained(base, str(self.adapter)).merge_and_unload().to(device)
 
+    @property
+    def commit(self) -> str | None:
+        """The commit that a hub id and revision stand for in the local cache; nothing for a directory."""
+        if Path(self.location).is_dir():
+            return None
+        cached = try_to_load_from_cache(self.location, "config.json", revision=self.revision)
+        return Path(cached).parent.name if isinstance(cached, str) else None
+
     def provenance(self) -> dict[str, Any]:
         """What identifies the checkpoint: its spec, place, revision and, from a hub, the commit that was read."""
         return {
@@ -103,7 +112,7 @@ class Checkpoint:
             "spec": self.spec,
             "location": self.location,
             "revision": self.revision,
-            "commit": getattr(self.config, "_commit_hash", None),
+            "commit": self.commit,
             "adapter": str(self.adapter) if self.adapter else None,
         }
 

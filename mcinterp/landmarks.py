@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from einops import rearrange
 from jaxtyping import Bool, Float
 
 from mcinterp.results import describe
@@ -160,7 +161,7 @@ def commitment(lens: xr.Dataset, *, position: int = 0, draws: int = DRAWS, seed:
     final = final_distribution(lens)["top_token"].isel(choice=0).sel(position=position).transpose("stage", "prompt")
     depth = first_kept(tokens.values == final.values[None, :, :, None])
     groups = lens["template"].values.tolist()
-    mean = bootstrap(np.moveaxis(depth, 2, 0), groups, draws=draws, seed=seed)
+    mean = bootstrap(rearrange(depth, "lens stage prompt -> prompt lens stage"), groups, draws=draws, seed=seed)
     dims = ("lens", "stage")
     return xr.Dataset(
         {

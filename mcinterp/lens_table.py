@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from einops import rearrange
 from jaxtyping import Int
 
 from mcinterp.capture import Point
@@ -49,7 +50,9 @@ class LensTable:
         for name, value in measured.items():
             array = self.values.setdefault(name, self.empty(name, value.shape[2:]))
             for layer, site in cells:
-                array[lens, :, prompt, position, layer, SITES.index(site)] = np.moveaxis(value, 0, 1)
+                array[lens, :, prompt, position, layer, SITES.index(site)] = rearrange(
+                    value, "stage row ... -> row stage ..."
+                )
 
     def empty(self, name: str, extra: tuple[int, ...]) -> np.ndarray:
         """An array of missing values (-1 for ids and ranks) for one variable."""
