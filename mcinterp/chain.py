@@ -81,6 +81,12 @@ class Chain:
         """The stages' names, in order."""
         return tuple(stage.name for stage in self.stages)
 
+    def stage(self, name: str) -> Stage:
+        """A stage by its name; `InputError` for an unknown one."""
+        if name not in self.names:
+            raise InputError(f"no stage is named {name!r}; give one of {', '.join(self.names)}.")
+        return self.stages[self.names.index(name)]
+
     @property
     def chat_template(self) -> str | None:
         """The template that prompts are rendered with: the last stage's that has one."""

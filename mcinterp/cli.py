@@ -100,6 +100,7 @@ def add_compare(verb: argparse.ArgumentParser) -> None:
         metavar="T",
         help="temperature of the completion; 0 is greedy (default: 0)",
     )
+    verb.add_argument("--written-by", metavar="STAGE", help="the stage that writes the completion (default: the last)")
     verb.add_argument(
         "--attractor", metavar="TEXT", help="follow this token (default: the last stage's most likely one)"
     )
@@ -144,6 +145,7 @@ def run_compare(options: argparse.Namespace) -> None:
         template=options.template,
         positions=options.positions,
         decoding=Decoding(options.max_new_tokens, options.temperature, options.seed),
+        written_by=options.written_by,
         attractor=options.attractor,
         tuned_lens=options.tuned_lens,
         device=listed(options.device),

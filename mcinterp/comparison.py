@@ -33,6 +33,7 @@ class Question:
     template: str = "raw"
     positions: PositionSet = "all"
     decoding: Decoding = field(default_factory=Decoding)
+    written_by: str | None = None
     attractor: str | None = None
     tuned_lens: str = "auto"
     fit: Fit = field(default_factory=Fit)
@@ -54,6 +55,8 @@ def compare(
     given = given if given is not None else default_prompts(chain, question.template)
     rendered, alignment = chain.align(given, question.template)
     followed = attractor_token(chain, question.attractor)
+    writer = question.written_by or chain.tuned.name
+    chain.stage(writer)
     run = Run.create(out, {**asdict(question), "prompts": given.source, "n_prompts": len(given)})
     run.update(
         alignment=alignment.to_dict(),
@@ -61,7 +64,7 @@ def compare(
     )
     say(f"aligned: {len(chain.stages)} stages, {len(rendered)} prompts, vocabulary {alignment.vocabulary}")
 
-    sequences = teacher_force(chain, rendered, question.decoding)
+    sequences = teacher_force(chain, rendered, question.decoding, by=writer)
     lenses = chosen_lenses(chain, question, rendered, run, say)
     say("logit lens: " + ", ".join(lens.name for lens in lenses))
     lens = run.save(

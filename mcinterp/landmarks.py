@@ -10,6 +10,7 @@ import xarray as xr
 from einops import rearrange
 from jaxtyping import Bool, Float
 
+from mcinterp.errors import InputError
 from mcinterp.results import describe
 from mcinterp.statistics import Interval, bootstrap, label_swaps, mean_over_prompts, percentile_ends
 
@@ -20,6 +21,8 @@ LEAST_GAP = 0.01
 
 def final_distribution(lens: xr.Dataset) -> xr.Dataset:
     """Each stage's own next-token distribution: the last layer read by its own lens."""
+    if "own" not in lens["lens"].values:
+        raise InputError(f"the dataset was read by {lens['lens'].values.tolist()} only; read it by the lens 'own' too.")
     return lens.sel(lens="own", site="resid_post").isel(layer=-1)
 
 
@@ -75,20 +78,22 @@ def depth_curve(values: xr.DataArray) -> xr.DataArray:
     return xr.concat(columns, dim=xr.DataArray(names, dims="depth", name="depth"), coords="minimal", compat="override")
 
 
-def gap_by_depth(lens: xr.Dataset, read_at: str) -> xr.DataArray:
+def gap_by_depth(lens: xr.Dataset, read_at: str, *, swapped: bool = False) -> xr.DataArray:
     """Entropy of each later stage minus the base's, by prompt and depth.
 
-    `read_at`: `last` is the last prompt position, `widest` the position of the prompt's widest gap, `completion` the
-    mean over the last prompt position and the completion.
+    `read_at`: `last` is the last prompt position, `widest` the position from there on where the gap of the final
+    distributions is most negative, `completion` the mean over those positions. `swapped` exchanges the labels of stage
+    and base before anything is chosen, so that what `widest` picks is as much in favour of the swapped labels.
     """
-    entropy = lens["entropy"]
-    gap = entropy.isel(stage=slice(1, None)) - entropy.isel(stage=0, drop=True)
+    gap = lens["entropy"].isel(stage=slice(1, None)) - lens["entropy"].isel(stage=0, drop=True)
+    gap = (-gap if swapped else gap).sel(position=lens["position"] >= 0)
     if read_at == "last":
         gap = gap.sel(position=0, drop=True)
     elif read_at == "completion":
-        gap = gap.sel(position=lens["position"] >= 0).mean("position")
+        gap = gap.mean("position")
     else:
-        gap = gap.sel(position=landmark_positions(lens)["widest_position"])
+        final = gap.sel(lens="own", site="resid_post").isel(layer=-1)
+        gap = gap.sel(position=final.idxmin("position").drop_vars(["lens", "site", "layer"]))
     return depth_curve(gap)
 
 
@@ -122,16 +127,13 @@ def onset(lens: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> xr.Dataset:
 
 def onset_read_at(lens: xr.Dataset, read_at: str, draws: int, seed: int) -> xr.Dataset:
     """Onset for one place of reading."""
-    gap = gap_by_depth(lens, read_at).transpose("prompt", "lens", "stage", "depth")
+    order = ("prompt", "lens", "stage", "depth")
+    gap, swapped = (gap_by_depth(lens, read_at, swapped=s).transpose(*order) for s in (False, True))
     values, groups = gap.values.astype(float), lens["template"].values.tolist()
     mean = bootstrap(values, groups, draws=draws, seed=seed)
     first = bootstrap(values, groups, lambda v: onset_of(mean_over_prompts(v)), draws=draws, seed=seed)
-    null = np.stack(
-        [
-            mean_over_prompts(values * signs[:, None, None, None])
-            for signs in label_swaps(groups, draws=draws, seed=seed)
-        ]
-    )
+    kept = label_swaps(groups, draws=draws, seed=seed)[..., None, None, None] > 0
+    null = np.stack([mean_over_prompts(np.where(keep, values, swapped.values)) for keep in kept])
     p_value = (1 + (np.abs(null) >= np.abs(mean.mean)).sum(axis=0)) / (1 + draws)
     null_low, null_high = percentile_ends(onset_of(null), 0.95)
     curve, point = ("lens", "stage", "depth"), ("lens", "stage")

@@ -71,8 +71,11 @@ class Sequences:
 def teacher_force(
     chain: Chain, prompts: RenderedPrompts, decoding: Decoding = Decoding(), *, by: str | None = None
 ) -> Sequences:
-    """The prompts with the completion that one stage writes (the tuned one's unless named), cut at the context."""
-    stage = chain.tuned if by is None else chain.stages[chain.names.index(by)]
+    """The prompts with the completion that one stage writes (the tuned one's unless named), cut at the context.
+
+    What a stage writes favours that stage: read along another stage's completion too before saying which is surer.
+    """
+    stage = chain.tuned if by is None else chain.stage(by)
     written = complete(stage, prompts.token_ids, decoding, context=chain.alignment.context)
     how = "greedy" if decoding.temperature == 0 else f"temperature {decoding.temperature}, seed {decoding.seed}"
     return with_completions(chain, prompts, written, f"{stage.name}, {how}, at most {decoding.max_new_tokens} tokens")

@@ -148,6 +148,10 @@ def test_the_command_line_fits_lenses_that_compare_takes(tiny: Build, tmp_path: 
         (["compare", "./nope", "./nope"], "'./nope' is neither a directory that exists nor a hub id"),
         (["compare", "pocket:base", "pocket:sft", "--prompts", "nope.txt"], "prompt file 'nope.txt' cannot be read"),
         (["compare", "pocket:base", "pocket:sft", "--attractor", "xyzzy plugh"], "give text that is exactly one"),
+        (
+            ["compare", "pocket:base", "pocket:sft", "--written-by", "dpo"],
+            "no stage is named 'dpo'; give one of base, sft",
+        ),
         (["report", "/nope"], "'/nope' is no run directory"),
     ],
 )

@@ -6,11 +6,13 @@ import xarray as xr
 
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
+from mcinterp.errors import InputError
 from mcinterp.landmarks import (
     commitment,
     depth_curve,
     depth_name,
     first_kept,
+    gap_by_depth,
     landmark_positions,
     mean_entropy,
     most_changed_prompts,
@@ -32,7 +34,7 @@ def made_lens(gap: np.ndarray, *, noise: float = 0.0) -> xr.Dataset:
     entropy = np.full(shape, 3.0)
     places = [(0, 0)] + [(layer, site) for layer in range(LAYERS) for site in (1, 2)]
     for (layer, site), value in zip(places, gap, strict=True):
-        entropy[:, 1, :, :, layer, site] += value + noise * random.normal(size=(1, PROMPTS, 1))
+        entropy[:, 1, :, :, layer, site] += value + noise * random.normal(size=(1, PROMPTS, 3))
     top = np.zeros((*shape, 1), dtype=np.int32)
     coords = {
         "lens": ["own"], "stage": ["base", "tuned"], "prompt": np.arange(PROMPTS), "position": [-1, 0, 1],
@@ -68,10 +70,19 @@ def test_a_planted_onset_is_found_at_every_place_of_reading() -> None:
     assert float(found["p_value"].isel(depth=-1).max()) < 0.02
 
 
-def test_swapped_labels_say_when_there_is_no_gap() -> None:
-    lens = made_lens(np.zeros(7), noise=1.0)
-    found = onset(lens)
-    assert float(found["p_value"].sel(read_at="last").isel(depth=-1).min()) > 0.05
+def test_swapped_labels_say_when_there_is_no_gap_also_where_the_widest_is_picked() -> None:
+    found = onset(made_lens(np.zeros(7), noise=1.0))
+    assert float(found["gap"].sel(read_at="widest").isel(depth=-1).max()) < -0.3
+    assert float(found["p_value"].isel(depth=-1).min()) > 0.05
+
+
+def test_the_widest_position_is_picked_after_the_labels_are_swapped() -> None:
+    lens = made_lens(np.zeros(7))
+    lens["entropy"][:, 1, :, 1] += 2.0
+    lens["entropy"][:, 1, :, 2] -= 1.0
+    assert bool((gap_by_depth(lens, "widest") == -1.0).all())
+    assert bool((gap_by_depth(lens, "widest", swapped=True) == -2.0).all())
+    assert bool((gap_by_depth(lens, "last", swapped=True) == -gap_by_depth(lens, "last")).all())
 
 
 def test_a_gap_of_nothing_has_no_onset() -> None:
@@ -116,6 +127,11 @@ def test_mean_entropy_is_the_mean_and_its_difference_is_tuned_minus_base() -> No
     means = mean_entropy(made_lens(np.full(7, -0.75)))
     assert means["stages"]["base"]["mean"] == pytest.approx(3.0)
     assert means["differences"]["tuned"] == pytest.approx({"mean": -0.75, "ci_low": -0.75, "ci_high": -0.75})
+
+
+def test_the_models_own_distribution_wants_the_own_lens() -> None:
+    with pytest.raises(InputError, match="was read by .'other'. only; read it by the lens 'own' too"):
+        landmark_positions(made_lens(np.zeros(7)).assign_coords(lens=["other"]))
 
 
 def test_an_identical_pair_has_no_gap_no_onset_and_never_parts(identical: Chain) -> None:

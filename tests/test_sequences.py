@@ -35,6 +35,8 @@ def test_any_stage_can_write_the_completions(chain: Chain) -> None:
     assert by_base.written_by == "base, greedy, at most 6 tokens"
     assert by_tuned.completions == teacher_force(chain, rendered, Decoding(6), by="later").completions
     sampled = teacher_force(chain, rendered, Decoding(6, temperature=1.0, seed=3))
+    with pytest.raises(InputError, match="no stage is named 'dpo'; give one of base, tuned, later"):
+        teacher_force(chain, rendered, by="dpo")
     assert sampled.written_by == "later, temperature 1.0, seed 3, at most 6 tokens"
 
 

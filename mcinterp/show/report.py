@@ -13,7 +13,7 @@ import vl_convert
 import xarray as xr
 
 from mcinterp.landmarks import most_changed_prompts
-from mcinterp.results import VARIABLES, write_text
+from mcinterp.results import VARIABLES, provenance_of, write_text
 from mcinterp.run import REPORT, RUN, SUMMARY, Run
 from mcinterp.show import circuits, figures
 
@@ -33,6 +33,7 @@ def write_report(run: Run) -> Path:
             summary=summary,
             record=record,
             headline=headline(summary),
+            written_by=provenance_of(lens)["completions"],
             scripts=[circuits.javascript(), vega_javascript()],
             data=embedded(page_data(lens, attention, explored)),
             explored=[(i, summary["prompts"][i]["text"], summary["prompts"][i]["rendering"]) for i in explored],
