@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from mcinterp.checkpoints import Checkpoint
 from mcinterp.errors import InputError
-from mcinterp.prompts import RenderedPrompts
 from mcinterp.readout import logit_multiplier, text_config
+from mcinterp.rendering import RenderedPrompts
 
 Verdict = Literal["same", "reported", "cut", "refused"]
 

@@ -16,7 +16,7 @@ import xarray as xr
 
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, complete_many
-from mcinterp.prompts import RenderedPrompts
+from mcinterp.rendering import RenderedPrompts
 from mcinterp.results import with_provenance
 from mcinterp.scoring import continuation_log_probs
 from mcinterp.statistics import bootstrap

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from mcinterp.alignment import Alignment, align_checkpoints, align_prompts
 from mcinterp.checkpoints import Checkpoint, parse_chain, tensor_name
 from mcinterp.errors import InputError
-from mcinterp.prompts import Prompts, RenderedPrompts
+from mcinterp.prompts import Prompts
 from mcinterp.readout import Readout, readout_of
+from mcinterp.rendering import RenderedPrompts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -11,7 +11,8 @@ from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
 from mcinterp.landmarks import landmark_positions, most_changed_prompts, onset
 from mcinterp.lens import Lens, common_lens, logit_lens, own_lens
-from mcinterp.prompts import Prompts, RenderedPrompts
+from mcinterp.prompts import Prompts
+from mcinterp.rendering import RenderedPrompts
 from mcinterp.results import write_json
 from mcinterp.run import SUMMARY, Run
 from mcinterp.sequences import PositionSet, teacher_force

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from mcinterp.capture import Point
 from mcinterp.chain import Chain
-from mcinterp.prompts import token_strings
+from mcinterp.rendering import token_strings
 from mcinterp.results import describe, with_token_strings
 from mcinterp.sequences import Sequences, coordinates
 

@@ -1,23 +1,19 @@
-"""Prompts: where they come from, and the exact tokens they become.
+"""Prompts: where they come from.
 
 A prompt is raw text or chat messages, with free metadata and a template group: prompts of one template are
-near-copies, so whole templates are resampled for intervals. Raw rendering is exactly `tokenizer(text).input_ids`.
+near-copies, so whole templates are resampled for intervals. What tokens they become is in `mcinterp.rendering`.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
-
-import jinja2
+from typing import Any
 
 from mcinterp.errors import InputError, first_line
+from mcinterp.rendering import RENDERINGS, RenderedPrompts, encode, rendered_text, token_strings
 
-Rendering = Literal["raw", "chat"]
-RENDERINGS: dict[str, tuple[Rendering, ...]] = {"raw": ("raw",), "chat": ("chat",), "both": ("raw", "chat")}
 RESERVED = {"text", "messages", "template"}
 ROLES = {"system", "user", "assistant", "tool"}
 
@@ -126,7 +122,10 @@ class Prompts:
             raise InputError(f"rendering {rendering!r} is unknown; give one of {', '.join(RENDERINGS)}.")
         kinds = RENDERINGS[rendering]
         pairs = [(index, kind) for kind in kinds for index in range(len(self))]
-        texts = tuple(rendered_text(self.items[i], kind, tokenizer, chat_template) for i, kind in pairs)
+        texts = tuple(
+            rendered_text(self.items[i].text, self.items[i].conversation, kind, tokenizer, chat_template)
+            for i, kind in pairs
+        )
         ids = tuple(tuple(encode(tokenizer, text, kind)) for text, (_, kind) in zip(texts, pairs, strict=True))
         empty = next((i for i, each in enumerate(ids) if not each), None)
         if empty is not None:
@@ -139,40 +138,6 @@ class Prompts:
             renderings=tuple(kind for _, kind in pairs),
             templates=tuple(self.templates[i] for i, _ in pairs),
         )
-
-
-@dataclass(frozen=True)
-class RenderedPrompts:
-    """Prompts as tokens: one entry a prompt and rendering."""
-
-    texts: tuple[str, ...]
-    token_ids: tuple[tuple[int, ...], ...]
-    tokens: tuple[tuple[str, ...], ...]
-    prompt_index: tuple[int, ...]
-    renderings: tuple[str, ...]
-    templates: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.token_ids)
-
-    @cached_property
-    def longest(self) -> int:
-        """Tokens of the longest prompt."""
-        return max(len(ids) for ids in self.token_ids)
-
-    def fits(self, index: int, room: int) -> bool:
-        """Whether a prompt has at most `room` tokens and they give its text back (the vocabulary knows all of it)."""
-        return len(self.token_ids[index]) <= room and self.texts[index].strip() in "".join(self.tokens[index])
-
-    def within(self, context: int) -> "RenderedPrompts":
-        """Itself, or an `InputError` about the first prompt that leaves no token of the context free."""
-        for index, ids in enumerate(self.token_ids):
-            if len(ids) > context:
-                raise InputError(
-                    f"prompt {index} ({self.texts[index][:40]!r}) has {len(ids)} tokens and the context holds "
-                    f"{context}; shorten it or leave it out."
-                )
-        return self
 
 
 def batteries() -> Any:
@@ -223,41 +188,3 @@ def parse_json_line(source: str, number: int, line: str) -> Prompt:
 def is_message(value: Any) -> bool:
     """Whether a value is a chat message with a known role and text."""
     return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)
-
-
-def rendered_text(prompt: Prompt, rendering: str, tokenizer: Any, chat_template: str | None) -> str:
-    """The prompt as text: as it is, or through the chat template with the answer's beginning asked for."""
-    if rendering == "raw":
-        return prompt.text
-    template = chat_template or tokenizer.chat_template
-    if not template:
-        raise InputError(
-            "no stage has a chat template and one was asked for; render raw, or save a template with the tokenizer."
-        )
-    try:
-        return tokenizer.apply_chat_template(
-            prompt.conversation, chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-    except (jinja2.TemplateError, ValueError, TypeError) as error:
-        raise InputError(
-            f"the chat template cannot render {prompt.text[:40]!r} ({first_line(error)}); "
-            f"render raw or change the messages."
-        ) from error
-
-
-def encode(tokenizer: Any, text: str, rendering: str) -> list[int]:
-    """Token ids: the tokenizer's own for raw text; a chat template brings its special tokens itself."""
-    return tokenizer(text, add_special_tokens=rendering == "raw").input_ids
-
-
-def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Each token as text, special tokens as they are written, leading spaces kept.
-
-    SentencePiece-like tokenizers write a leading space as `▁` and lose it when one token is decoded alone.
-    """
-    pieces = tokenizer.convert_ids_to_tokens(list(ids))
-    texts = [tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False) for index in ids]
-    return [
-        f" {text}" if (piece or "").startswith("▁") and not text.startswith(" ") else text
-        for piece, text in zip(pieces, texts, strict=True)
-    ]

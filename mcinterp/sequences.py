@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding, complete
 from mcinterp.errors import InputError
-from mcinterp.prompts import RenderedPrompts, token_strings
+from mcinterp.rendering import RenderedPrompts, token_strings
 
 PositionSet = Literal["last", "prompt", "completion", "all"]
 

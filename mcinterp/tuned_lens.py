@@ -23,8 +23,8 @@ from mcinterp.completions import Decoding, complete_many
 from mcinterp.divergence import kl_divergence
 from mcinterp.errors import InputError, first_line
 from mcinterp.lens import Lens
-from mcinterp.prompts import RenderedPrompts
 from mcinterp.readout import Readout
+from mcinterp.rendering import RenderedPrompts
 from mcinterp.results import write_whole
 
 Rows = Float[torch.Tensor, "row d_model"]

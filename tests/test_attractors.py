@@ -15,7 +15,8 @@ from mcinterp.attractors import (
     prompts_with,
 )
 from mcinterp.chain import Chain
-from mcinterp.prompts import Prompts, RenderedPrompts
+from mcinterp.prompts import Prompts
+from mcinterp.rendering import RenderedPrompts
 from mcinterp.scoring import continuation_log_probs
 
 TEXTS = [f"{word} {n}" for word in ("ab", "cd", "ef", "gh", "ij", "kl") for n in range(3)]

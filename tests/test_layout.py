@@ -11,9 +11,10 @@ import mcinterp
 
 ROOT = Path(mcinterp.__file__).parent
 ORDER = [
-    "errors", "organisms", "divergence", "statistics", "prompts", "checkpoints", "readout", "alignment", "chain",
-    "batching", "capture", "completions", "sequences", "results", "scoring", "lens_table", "lens", "tuned_lens",
-    "attention", "attractors", "landmarks", "summary", "run", "show", "comparison", "cli",
+    "errors", "organisms", "divergence", "statistics", "rendering", "prompts", "checkpoints", "readout",
+    "alignment", "chain", "batching", "capture", "completions", "sequences", "results", "scoring",
+    "lens_table", "lens", "tuned_lens", "attention", "attractors", "landmarks", "summary", "run", "show",
+    "comparison", "cli",
 ]  # fmt: skip
 
 

@@ -1,0 +1,86 @@
+"""The exact tokens that prompts become under a tokenizer, raw or by a chat template."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import jinja2
+
+from mcinterp.errors import InputError, first_line
+
+Rendering = Literal["raw", "chat"]
+RENDERINGS: dict[str, tuple[Rendering, ...]] = {"raw": ("raw",), "chat": ("chat",), "both": ("raw", "chat")}
+
+
+@dataclass(frozen=True)
+class RenderedPrompts:
+    """Prompts as tokens: one entry a prompt and rendering."""
+
+    texts: tuple[str, ...]
+    token_ids: tuple[tuple[int, ...], ...]
+    tokens: tuple[tuple[str, ...], ...]
+    prompt_index: tuple[int, ...]
+    renderings: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(len(ids) for ids in self.token_ids)
+
+    def fits(self, index: int, room: int) -> bool:
+        """Whether a prompt has at most `room` tokens and they give its text back (the vocabulary knows all of it)."""
+        return len(self.token_ids[index]) <= room and self.texts[index].strip() in "".join(self.tokens[index])
+
+    def within(self, context: int) -> "RenderedPrompts":
+        """Itself, or an `InputError` about the first prompt that leaves no token of the context free."""
+        for index, ids in enumerate(self.token_ids):
+            if len(ids) > context:
+                raise InputError(
+                    f"prompt {index} ({self.texts[index][:40]!r}) has {len(ids)} tokens and the context holds "
+                    f"{context}; shorten it or leave it out."
+                )
+        return self
+
+
+def rendered_text(
+    text: str, conversation: Sequence[Mapping[str, str]], rendering: str, tokenizer: Any, chat_template: str | None
+) -> str:
+    """The prompt as text: as it is, or through the chat template with the answer's beginning asked for."""
+    if rendering == "raw":
+        return text
+    template = chat_template or tokenizer.chat_template
+    if not template:
+        raise InputError(
+            "no stage has a chat template and one was asked for; render raw, or save a template with the tokenizer."
+        )
+    try:
+        return tokenizer.apply_chat_template(
+            list(conversation), chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except (jinja2.TemplateError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the chat template cannot render {text[:40]!r} ({first_line(error)}); render raw or change the messages."
+        ) from error
+
+
+def encode(tokenizer: Any, text: str, rendering: str) -> list[int]:
+    """Token ids: the tokenizer's own for raw text; a chat template brings its special tokens itself."""
+    return tokenizer(text, add_special_tokens=rendering == "raw").input_ids
+
+
+def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Each token as text, special tokens as they are written, leading spaces kept.
+
+    SentencePiece-like tokenizers write a leading space as `▁` and lose it when one token is decoded alone.
+    """
+    pieces = tokenizer.convert_ids_to_tokens(list(ids))
+    texts = [tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False) for index in ids]
+    return [
+        f" {text}" if (piece or "").startswith("▁") and not text.startswith(" ") else text
+        for piece, text in zip(pieces, texts, strict=True)
+    ]
