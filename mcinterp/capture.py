@@ -17,6 +17,7 @@ from mcinterp.chain import Stage
 from mcinterp.readout import assert_reads_like_the_model
 
 ACTIVATION_BYTES = 256 * 2**20
+MOST_TOKENS = 16_384
 
 
 class Point(NamedTuple):
@@ -90,9 +91,9 @@ def run_with(stage: Stage, batch: Batch, fwd_hooks: list[tuple[str, Any]]) -> Fl
 
 
 def affordable_tokens(stage: Stage, n_sites: int, max_bytes: int = ACTIVATION_BYTES) -> int:
-    """Tokens a batch may hold so that the activations kept of it stay within `max_bytes`."""
+    """Tokens a batch may hold so that the activations kept of it stay within `max_bytes`; at most `MOST_TOKENS`."""
     bytes_a_token = n_sites * int(stage.bridge.cfg.d_model) * torch.finfo(stage.dtype).bits // 8
-    return max(1, max_bytes // bytes_a_token)
+    return min(MOST_TOKENS, max(1, max_bytes // bytes_a_token))
 
 
 def capture_residuals(
