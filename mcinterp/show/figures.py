@@ -16,6 +16,7 @@ from mcinterp.show.theme import DIVERGING, SEQUENTIAL, stage_scale, themed
 from mcinterp.statistics import bootstrap
 
 CELL_WIDTH, CELL_HEIGHT = 40, 19
+FAR = 0.995
 
 
 def entropy_by_depth(lens: xr.Dataset, *, lens_name: str = "own", position: int = 0, draws: int = 300) -> Any:
@@ -28,8 +29,11 @@ def entropy_by_depth(lens: xr.Dataset, *, lens_name: str = "own", position: int 
     )
     y = alt.Y("entropy:Q", title="entropy (nats)", scale=alt.Scale(zero=True))
     tooltip = ["stage", "depth", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("entropy", "low", "high"))]
-    band = line.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title="entropy (nats)"), y2="high:Q")
-    return themed((band + line.mark_line(point=True).encode(y=y, tooltip=tooltip)).properties(width=470, height=250))
+    curve = line.mark_line(point=True).encode(y=y, tooltip=tooltip)
+    if np.isfinite(table["low"].to_numpy()).any():
+        band = line.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title="entropy (nats)"), y2="high:Q")
+        curve = band + curve
+    return themed(curve.properties(width=470, height=250))
 
 
 def stage_colour(stages: list[str]) -> alt.Color:
@@ -132,14 +136,17 @@ def visible(token: str) -> str:
 
 
 def lens_grid_chart(lens: xr.Dataset, data: Any) -> Any:
-    """The chart over rows of `lens_cells`; base and tuned share one colour scale, the difference has its own."""
+    """The chart over rows of `lens_cells`; base and tuned share one colour scale.
+
+    The difference has a symmetric scale of its own, the same for all prompts; its rarest ends are clamped.
+    """
     stages = lens["stage"].values.tolist()
     widest = float(np.nanmax(lens["entropy"].values))
     titles = {"base": stages[0], "tuned": stages[-1], "difference": f"{stages[-1]} minus {stages[0]}"}
     shared = alt.Color("entropy:Q", scale=alt.Scale(scheme=SEQUENTIAL, domain=[0, widest]), title="entropy (nats)")
-    signed = alt.Color(
-        "entropy:Q", scale=alt.Scale(scheme=DIVERGING, domainMid=0, reverse=True), title="difference (nats)"
-    )
+    far = float(np.nanquantile(abs(lens["entropy"].isel(stage=-1) - lens["entropy"].isel(stage=0)), FAR)) or 1.0
+    scale = alt.Scale(scheme=DIVERGING, domain=[-far, far], domainMid=0, reverse=True, clamp=True)
+    signed = alt.Color("entropy:Q", scale=scale, title="difference (nats)")
     pair = [panel(data, name, titles[name], shared, widest / 2) for name in ("base", "tuned")]
     gap = panel(data, "difference", titles["difference"], signed, None)
     return themed(alt.vconcat(alt.hconcat(*pair), gap).resolve_scale(color="independent"))
