@@ -184,6 +184,7 @@ def align_tokenizers(checkpoints: Sequence[Checkpoint]) -> list[AlignedProperty]
         reported("end token", [tokenizer.eos_token for tokenizer in tokenizers]),
         reported("padding token", [tokenizer.pad_token for tokenizer in tokenizers]),
         reported("chat template", [describe_template(tokenizer) for tokenizer in tokenizers]),
+        reported("generation settings", [checkpoint.generation_settings or "none" for checkpoint in checkpoints]),
     ]
 
 

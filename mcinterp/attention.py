@@ -9,7 +9,7 @@ from einops import rearrange
 from mcinterp.batching import Batch, pad
 from mcinterp.capture import capture
 from mcinterp.chain import Chain, Stage
-from mcinterp.results import with_provenance
+from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, provenance
 
 
@@ -38,8 +38,7 @@ def attention_patterns(chain: Chain, sequences: Sequences, *, prompts: Sequence[
             "token": (("prompt", "query"), np.asarray(token, dtype=str)),
         },
     )
-    dataset["attention"].attrs.update(units="probability", long_name="attention from query to key")
-    return with_provenance(dataset, analysis="attention_patterns", **provenance(chain, sequences))
+    return with_provenance(describe(dataset), analysis="attention_patterns", **provenance(chain, sequences))
 
 
 def pattern_of(stage: Stage, batch: Batch, hooks: Sequence[str]) -> np.ndarray:

@@ -17,7 +17,7 @@ import xarray as xr
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, complete_many
 from mcinterp.rendering import RenderedPrompts
-from mcinterp.results import with_provenance
+from mcinterp.results import describe, with_provenance
 from mcinterp.scoring import continuation_log_probs
 from mcinterp.statistics import bootstrap
 
@@ -84,7 +84,7 @@ def find_attractors(chain: Chain, prompts: RenderedPrompts, search: Search = Sea
     dataset = attractor_table(chain, found, values, [prompts.templates[i] for i in held_out], search)
     dataset.attrs.update(n_discovery=len(discovery), n_held_out=len(held_out))
     checkpoints = [stage.checkpoint.provenance() for stage in chain.stages]
-    return with_provenance(dataset, analysis="attractors", search=asdict(search), checkpoints=checkpoints)
+    return with_provenance(describe(dataset), analysis="attractors", search=asdict(search), checkpoints=checkpoints)
 
 
 def candidates(written: Sequence[Samples], search: Search) -> list[Candidate]:
@@ -96,8 +96,9 @@ def candidates(written: Sequence[Samples], search: Search) -> list[Candidate]:
             counts = prompts_with(samples, pieces, search.depth)
             least = max(2.0, search.min_share * len(samples))
             gains = {tokens: n - base[tokens] for tokens, n in counts.items() if n - base[tokens] >= least}
-            kept = [tokens for tokens in gains if not gives_way(tokens, gains)]
-            best = distinct(sorted(kept, key=lambda tokens: (-gains[tokens], -len(tokens), tokens)))
+            best = distinct(
+                sorted(gains.keys() - giving_way(gains), key=lambda tokens: (-gains[tokens], -len(tokens), tokens))
+            )
             found.update(dict.fromkeys(Candidate(kind, tokens) for tokens in islice(best, search.candidates)))
     return list(found)
 
@@ -131,11 +132,10 @@ def prompts_with(samples: Samples, pieces: Pieces, depth: int) -> Counter[Tokens
     return counts
 
 
-def gives_way(tokens: Tokens, gains: dict[Tokens, int]) -> bool:
-    """Whether one token more on either side is nearly as common, so that the longer piece says it all."""
-    size = len(tokens) + 1
-    longer = (each for each in gains if len(each) == size and tokens in (each[:-1], each[1:]))
-    return any(gains[each] >= NEARLY * gains[tokens] for each in longer)
+def giving_way(gains: dict[Tokens, int]) -> set[Tokens]:
+    """The pieces that with one token more on either side are nearly as common: there the longer piece says it all."""
+    shorter = ((longer, part) for longer in gains for part in (longer[:-1], longer[1:]) if part in gains)
+    return {part for longer, part in shorter if gains[longer] >= NEARLY * gains[part]}
 
 
 def probabilities(

@@ -90,10 +90,14 @@ def run_with(stage: Stage, batch: Batch, fwd_hooks: list[tuple[str, Any]]) -> Fl
         )
 
 
+def bytes_a_token(stage: Stage, n_sites: int) -> int:
+    """Bytes that the activations of one token take at `n_sites` sites of the residual stream's width."""
+    return n_sites * int(stage.bridge.cfg.d_model) * torch.finfo(stage.dtype).bits // 8
+
+
 def affordable_tokens(stage: Stage, n_sites: int, max_bytes: int = ACTIVATION_BYTES) -> int:
     """Tokens a batch may hold so that the activations kept of it stay within `max_bytes`; at most `MOST_TOKENS`."""
-    bytes_a_token = n_sites * int(stage.bridge.cfg.d_model) * torch.finfo(stage.dtype).bits // 8
-    return min(MOST_TOKENS, max(1, max_bytes // bytes_a_token))
+    return min(MOST_TOKENS, max(1, max_bytes // bytes_a_token(stage, n_sites)))
 
 
 def capture_residuals(

@@ -18,7 +18,13 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from mcinterp.errors import InputError, first_line
@@ -69,6 +75,15 @@ class Checkpoint:
         revision = self.revision if self.tokenizer_location == self.location else None
         with reading(self, "its tokenizer"):
             return AutoTokenizer.from_pretrained(self.tokenizer_location, revision=revision)
+
+    @cached_property
+    def generation_settings(self) -> dict[str, Any]:
+        """What the checkpoint ships for sampling, token ids apart; completions here never use it."""
+        try:
+            shipped = GenerationConfig.from_pretrained(self.location, revision=self.revision or "main").to_diff_dict()
+        except OSError:
+            return {}
+        return {k: v for k, v in shipped.items() if not k.startswith(("_", "transformers_")) and not k.endswith("_id")}
 
     def load(self, *, device: str, dtype: torch.dtype) -> Any:
         """The checkpoint as a TransformerBridge with raw weights, in eval mode."""

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 
 from mcinterp.errors import InputError
-from mcinterp.results import describe
+from mcinterp.results import derived
 from mcinterp.statistics import Interval, bootstrap, label_swaps, mean_over_prompts, percentile_ends
 
 READ_AT = ("last", "widest", "completion")
@@ -44,7 +44,7 @@ def landmark_positions(lens: xr.Dataset) -> xr.Dataset:
     parting = position.where(parts).min("position")
     at = parting.fillna(0).astype(int)
     found = parting.notnull()
-    return xr.Dataset(
+    marks = xr.Dataset(
         {
             "widest_position": gap.idxmin("position"),
             "widest_gap": gap.min("position"),
@@ -53,6 +53,7 @@ def landmark_positions(lens: xr.Dataset) -> xr.Dataset:
             "parting_token_base": base_greedy.sel(position=at).where(found, -1).astype("int32"),
         }
     ).drop_vars(["position", "layer", "site", "lens"], errors="ignore")
+    return derived(marks, lens, analysis="landmark_positions")
 
 
 def most_changed_prompts(lens: xr.Dataset, count: int) -> list[int]:
@@ -120,9 +121,7 @@ def onset(lens: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> xr.Dataset:
     """
     pieces = [onset_read_at(lens, read_at, draws, seed) for read_at in READ_AT]
     dataset = xr.concat(pieces, dim=xr.DataArray(list(READ_AT), dims="read_at", name="read_at"))
-    for name in ("gap", "gap_low", "gap_high"):
-        dataset[name].attrs.update(units="nats", long_name="entropy minus the base's, mean over prompts")
-    return describe(dataset)
+    return derived(dataset, lens, analysis="onset", draws=draws, seed=seed)
 
 
 def onset_read_at(lens: xr.Dataset, read_at: str, draws: int, seed: int) -> xr.Dataset:

@@ -49,6 +49,32 @@ VARIABLES: dict[str, Variable] = {
     "top_probability": Variable("probability", "their probabilities"),
     "token_id": Variable("token id", "the token at this position"),
     "token": Variable("text", "the token at this position, as text"),
+    "widest_position": Variable("position", "from the last prompt token on, where the entropy gap is most negative"),
+    "widest_gap": Variable("nats", "entropy there, stage minus base"),
+    "parting_position": Variable("position", "the first position where the greedy choices of stage and base differ"),
+    "parting_token": Variable("token id", "the stage's greedy choice there; -1 where they never part"),
+    "parting_token_base": Variable("token id", "the base's greedy choice there; -1 where they never part"),
+    "gap": Variable("nats", "entropy minus the base's, mean over prompts"),
+    "gap_low": Variable("nats", "lower end of its 95 % interval over templates"),
+    "gap_high": Variable("nats", "upper end of its 95 % interval over templates"),
+    "p_value": Variable("probability", "how often swapped labels of whole templates give a mean gap as large"),
+    "onset": Variable("index into depth", "the first depth from which the gap stays above half its final value"),
+    "onset_low": Variable("index into depth", "lower end of its 95 % interval over templates"),
+    "onset_high": Variable("index into depth", "upper end of its 95 % interval over templates"),
+    "onset_null_low": Variable("index into depth", "lower end of the central 95 % of onsets under swapped labels"),
+    "onset_null_high": Variable("index into depth", "upper end of the central 95 % of onsets under swapped labels"),
+    "probability": Variable(
+        "probability", "mean over held-out prompts: exact for openings, share of samples for phrases"
+    ),
+    "probability_low": Variable("probability", "lower end of its 95 % interval over templates"),
+    "probability_high": Variable("probability", "upper end of its 95 % interval over templates"),
+    "difference": Variable("probability", "stage minus base"),
+    "difference_low": Variable("probability", "lower end of its 95 % interval over templates"),
+    "difference_high": Variable("probability", "upper end of its 95 % interval over templates"),
+    "share_captured": Variable("share of prompts", "held-out prompts that give it more than half their probability"),
+    "confirmed": Variable("0 or 1", "mean probability high enough, and the interval of the difference above 0"),
+    "n_tokens": Variable("tokens", "number of tokens"),
+    "attention": Variable("probability", "attention from query to key"),
 }
 
 
@@ -70,6 +96,12 @@ def with_provenance(dataset: xr.Dataset, **provenance: Any) -> xr.Dataset:
     """The dataset with how it was made, as JSON in its attribute `provenance`."""
     record = {"versions": library_versions(), **provenance}
     return dataset.assign_attrs(provenance=json.dumps(record, sort_keys=True))
+
+
+def derived(dataset: xr.Dataset, source: xr.Dataset, **provenance: Any) -> xr.Dataset:
+    """A dataset computed from another: described, with the other's provenance and what was done to it."""
+    record = {**provenance_of(source), **provenance}
+    return describe(dataset).assign_attrs(provenance=json.dumps(record, sort_keys=True))
 
 
 def provenance_of(dataset: xr.Dataset) -> dict[str, Any]:

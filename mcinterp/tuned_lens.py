@@ -16,8 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from mcinterp.batching import batches
-from mcinterp.capture import Point, affordable_tokens, capture, residual_points
+from mcinterp.capture import Point, bytes_a_token, capture_residuals, residual_points
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, complete_many
 from mcinterp.divergence import kl_divergence
@@ -139,13 +138,12 @@ def fit_tuned_lens(stage: Stage, sequences: Sequence[Sequence[int]], fit: Fit = 
 
 def captured_rows(stage: Stage, sequences: Sequence[Sequence[int]]) -> list[Rows]:
     """The residual stream at every point for all tokens of some sequences, as far as memory goes."""
-    points = residual_points(stage)
-    kept: list[list[torch.Tensor]] = [[] for _ in points]
-    room = affordable_tokens(stage, len(points), KEPT_BYTES)
-    for batch in batches(sequences, max_tokens=affordable_tokens(stage, len(points))):
-        activations = capture(stage, batch, [point.hook for point in points])
-        for rows, point in zip(kept, points, strict=True):
-            rows.append(activations.rows(point.hook)[:room])
+    hooks = [point.hook for point in residual_points(stage)]
+    kept: list[list[torch.Tensor]] = [[] for _ in hooks]
+    room = max(1, KEPT_BYTES // bytes_a_token(stage, len(hooks)))
+    for activations in capture_residuals(stage, sequences):
+        for rows, hook in zip(kept, hooks, strict=True):
+            rows.append(activations.rows(hook)[:room])
         room -= len(kept[0][-1])
         if room <= 0:
             break

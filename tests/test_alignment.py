@@ -9,7 +9,9 @@ import torch
 from conftest import CHARACTERS, VOCABULARY, Build, save_checkpoint, tokenizer
 from mcinterp.alignment import AlignmentError
 from mcinterp.chain import Chain, load_pair
+from mcinterp.completions import Decoding
 from mcinterp.prompts import Prompts
+from mcinterp.sequences import teacher_force
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,19 @@ def test_a_token_that_one_stage_has_no_row_for_is_refused(tiny: Build, tmp_path:
         AlignmentError, match=r"differ in embeddings of the prompts' tokens .*; render raw, or leave out"
     ):
         pair.render(Prompts.from_texts([CHARACTERS[-1]]))
+
+
+def test_generation_settings_are_reported_and_never_used(tiny: Build, tmp_path: Path) -> None:
+    other = save_checkpoint(tmp_path / "other", "llama", seed=0, noise_of=None)
+    settings = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps({**settings, "repetition_penalty": 1.3}))
+    pair = load_pair(str(tiny("llama")), str(other), names=["base", "tuned"])
+    entry = next(e for e in pair.alignment.properties if e.name == "generation settings")
+    assert entry.verdict == "reported"
+    assert "1.3" in entry.values[1]
+    assert "1.3" not in entry.values[0]
+    sequences = [teacher_force(pair, pair.render(Prompts.from_texts(["aaaa"])), Decoding(8), by=n) for n in pair.names]
+    assert sequences[0].completions == sequences[1].completions
 
 
 def test_what_may_differ_is_reported(pair: Chain) -> None:

@@ -14,7 +14,7 @@ from mcinterp.comparison import Question, compare, default_prompts
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
 from mcinterp.prompts import Prompts
-from mcinterp.results import load
+from mcinterp.results import load, provenance_of
 from mcinterp.run import Run
 from mcinterp.tuned_lens import Fit
 
@@ -48,6 +48,14 @@ def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
     assert [c["name"] for c in record["checkpoints"]] == ["base", "tuned", "later"]
     assert len({c["fingerprint"] for c in record["checkpoints"]}) == 3
     assert len(record["alignment"]["prompt_token_ids"]["all stages"]) == 10
+
+
+def test_every_dataset_of_a_run_says_its_units_and_where_it_came_from(run: Run) -> None:
+    for name in ("lens", "landmarks", "onset", "attractors", "attention"):
+        dataset = run.load(name)
+        assert [v for v in dataset.data_vars if "units" not in dataset[v].attrs] == []
+        assert [c["name"] for c in provenance_of(dataset)["checkpoints"]] == ["base", "tuned", "later"]
+    assert provenance_of(run.load("onset"))["analysis"] == "onset"
 
 
 def test_summary_has_what_people_ask_for(run: Run) -> None:
