@@ -13,7 +13,7 @@ ROOT = Path(mcinterp.__file__).parent
 ORDER = [
     "errors", "organisms", "divergence", "statistics", "rendering", "prompts", "checkpoints", "readout",
     "alignment", "chain", "batching", "capture", "completions", "sequences", "results", "scoring",
-    "lens_table", "lens", "tuned_lens", "attention", "attractors", "landmarks", "summary", "run", "show",
+    "lens_table", "lens", "tuned_lens", "attention", "attractors", "landmarks", "intervene", "summary", "run", "show",
     "comparison", "cli",
 ]  # fmt: skip
 

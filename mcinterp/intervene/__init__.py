@@ -1,0 +1,1 @@
+"""Interventions: one checkpoint's activations put into another's run."""

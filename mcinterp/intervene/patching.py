@@ -1,0 +1,214 @@
+"""Cross-model activation patching: put one checkpoint's activations into another's run and read off what changes.
+
+`base_to_tuned` puts the base's activation into the tuned run: what undoes a collapse (necessity). `tuned_to_base` puts
+the tuned one's into the base run: what brings it (sufficiency).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from mcinterp.chain import Chain
+from mcinterp.errors import InputError
+from mcinterp.intervene.cells import Heads, Neurons, Request, request_for
+from mcinterp.intervene.metrics import OF_ONE_RUN, Metric, chosen_metrics
+from mcinterp.intervene.places import PositionChoice
+from mcinterp.intervene.plan import CONTROLS, Plan, all_cells, directions_of, partners_of
+from mcinterp.intervene.recovery import interaction_of, with_recovery
+from mcinterp.intervene.running import Engine, in_nats, run_plan, verify_cells
+from mcinterp.intervene.sites import SiteName
+from mcinterp.intervene.table import Table
+from mcinterp.prompts import Prompts
+from mcinterp.rendering import RenderedPrompts, token_strings
+from mcinterp.results import describe, with_provenance, with_token_strings
+from mcinterp.sequences import Sequences, coordinates, provenance, with_completions
+
+GIGABYTE = 2**30
+BOTH = ("base_to_tuned", "tuned_to_base")
+STANDARD = ("resid_pre", "attn_out", "mlp_out")
+
+PromptsLike = Sequences | RenderedPrompts | Prompts | Sequence[str]
+
+
+def patch(
+    chain: Chain,
+    prompts: PromptsLike,
+    *,
+    sites: Sequence[SiteName] = STANDARD,
+    layers: int | Sequence[int] | None = None,
+    positions: PositionChoice = "last",
+    directions: Sequence[str] = BOTH,
+    metrics: Sequence[str] | Mapping[str, Metric] | None = None,
+    controls: bool = True,
+    interaction: bool = True,
+    each_position: bool = False,
+    heads: Heads = None,
+    neurons: Neurons = None,
+    window: int = 1,
+    donor: Literal["same", "mean", "zero"] = "same",
+    donor_prompts: PromptsLike | None = None,
+    read_at: int | Sequence[int] = 0,
+    attractor: int | None = None,
+    engine: Engine = "auto",
+    verify: int = 0,
+    max_bytes: int = GIGABYTE,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Patch every asked cell and read the next-token distribution of each patched run.
+
+    A cell replaces the recipient's activation at a site, layer (or `window` of layers from it on), head and position by
+    the donor's. Every value equals that of one full forward pass under hooks; see `engine` and `verify`.
+
+    Args:
+        chain: A pair or chain of checkpoints.
+        prompts: Texts, prompts, rendered prompts, or teacher-forced sequences.
+        sites: Names of `mcinterp.intervene.sites.SITES` or `kv`; a tuple inside is patched jointly.
+        layers: Layers to patch, all by default.
+        positions: `last`, `each`, `all`, `template`, `content`, a text inside the prompts, a number, several numbers or
+            a slice, counted from the last prompt token (0). Several are patched together unless `each_position`.
+        directions: `DONOR_to_RECIPIENT` with stage names; `base` is the first stage and `tuned` the last.
+        metrics: Names of `mcinterp.intervene.metrics.METRICS`, or functions of a `Reading` by name.
+        controls: Also run every cell with its own activation (`noop`), a random donor of equal norm (`random`), and
+            the donor stage on another prompt (`shuffled`).
+        interaction: With both directions of a pair, also the 2 x 2 interaction over a boundary at every layer: all
+            positions of the residual stream from one stage, the layers above from the other.
+        heads: None patches all heads at once; `each`, or numbers, one at a time.
+        neurons: Neurons of `mlp_post` to patch together, for every layer or by layer.
+        donor: `same`: the donor stage on the same tokens (or `donor_prompts`, equally long); `mean`: its mean over the
+            prompts at the same position; `zero`.
+        read_at: Positions whose next-token distribution is read (0: after the prompt).
+        attractor: The followed token id; by default the last stage's most likely token at each read position.
+        engine: `fast` runs all cells in one pass over the layers, `plain` one forward pass per cell; `auto` is fast
+            unless the architecture cannot be taken apart, which is said once.
+        verify: Run this many random cells the plain way too; their largest difference stands in the result.
+        max_bytes: Memory that the hidden states of a batch may take; cells are split to fit.
+        seed: Fixes the random donors and the cells that are verified.
+
+    Returns:
+        A dataset over `prompt, direction, site, layer` (and `head`, `position`, `read_at` where asked) with a float32
+        variable a metric, `<metric>_control` with the axis `control`, `<metric>_donor` and `<metric>_recipient` for the
+        unpatched ends, `<metric>_recovery` (missing where the ends are nearly equal, with the reason beside it), and
+        `<metric>_interaction` over `prompt, layer`. Attributes: `noise_floor` (nats), `engine`, `verified`.
+
+    Raises:
+        InputError: For anything that does not exist: sites, layers, heads, positions, stages, tokens, donor prompts of
+            another length.
+    """
+    sequences = as_sequences(chain, prompts)
+    request = request_for(
+        chain, sites, layers, positions, each_position=each_position, heads=heads, neurons=neurons, window=window
+    )
+    others = None if donor_prompts is None else donor_ids(chain, sequences, donor_prompts)
+    cells, places = all_cells(chain, sequences, request)
+    plan = Plan(
+        chain=chain,
+        sequences=sequences,
+        ids=[*sequences.ids, *(others or [])],
+        directions=directions_of(chain, directions, same_run=donor == "same" and others is None),
+        cells=cells,
+        positions=places,
+        variants=("asked", *(CONTROLS if controls else ())),
+        reads=reads_of(sequences, read_at),
+        request=request,
+        donor=donor,
+        partners=partners_of(sequences) if controls else {},
+        seed=seed,
+    )
+    chosen, followed = chosen_metrics(metrics), require_token(chain, attractor)
+    ran = run_plan(plan, chosen, followed, engine, max_bytes, "patching")
+    dataset = with_recovery(labelled(ran.table), in_nats(chosen))
+    dataset.attrs |= {"engine": ran.engine, "engine_reason": ran.reason, "noise_floor": ran.noise_floor}
+    checked = verify_cells(plan, ran, chosen, followed, verify)
+    dataset.attrs |= {"verified_cells": checked["cells"], "verified_difference": checked["largest_difference"]}
+    if interaction:
+        dataset = dataset.assign(interactions(plan, chosen, followed, engine, max_bytes))
+    return with_provenance(
+        describe(dataset),
+        analysis="patch",
+        positions=str(positions),
+        donor=donor,
+        window=window,
+        seed=seed,
+        **provenance(chain, sequences),
+    )
+
+
+def as_sequences(chain: Chain, prompts: PromptsLike) -> Sequences:
+    """Anything that stands for prompts as sequences; without completions where none were given."""
+    if isinstance(prompts, Sequences):
+        return prompts
+    if isinstance(prompts, RenderedPrompts):
+        rendered = prompts
+    else:
+        given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(list(prompts))
+        rendered = chain.render(given)
+    return with_completions(chain, rendered, [()] * len(rendered), "none")
+
+
+def donor_ids(chain: Chain, sequences: Sequences, prompts: PromptsLike) -> list[tuple[int, ...]]:
+    """Token ids of donor prompts, one for each prompt and as long as it."""
+    donors = as_sequences(chain, prompts)
+    if len(donors) != len(sequences):
+        raise InputError(f"got {len(donors)} donor prompts for {len(sequences)} prompts; give one for each.")
+    for index, (own, other) in enumerate(zip(sequences.ids, donors.ids, strict=True)):
+        if len(own) != len(other):
+            raise InputError(
+                f"donor prompt {index} has {len(other)} tokens and its prompt {len(own)}, so their positions do not "
+                f"line up; give donor prompts of equal length."
+            )
+    return donors.ids
+
+
+def reads_of(sequences: Sequences, read_at: int | Sequence[int]) -> tuple[int, ...]:
+    """The read positions, from the last prompt token on; some sequence must have each."""
+    reads = tuple(sorted({int(p) for p in ([read_at] if isinstance(read_at, int) else read_at)}))
+    if not reads or reads[0] < 0 or reads[-1] > sequences.positions[-1]:
+        raise InputError(
+            f"got read_at={list(reads)} and the sequences have positions 0 to {sequences.positions[-1]} from the last "
+            f"prompt token on; choose among them, or teacher-force a longer completion."
+        )
+    return reads
+
+
+def require_token(chain: Chain, attractor: int | None) -> int | None:
+    """The attractor's id, refused where the vocabulary has no such token."""
+    if attractor is not None and not 0 <= attractor < chain.alignment.vocabulary:
+        raise InputError(f"attractor {attractor} is no token id below {chain.alignment.vocabulary}; give one that is.")
+    return attractor
+
+
+def interactions(
+    plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, engine: Engine, max_bytes: int
+) -> dict[str, xr.DataArray]:
+    """`<metric>_interaction` for metrics of one run, where exactly one pair is patched in both directions."""
+    wanted = {name: metric for name, metric in metrics.items() if name in OF_ONE_RUN}
+    ends = {(direction.donor, direction.recipient) for direction in plan.directions}
+    if not wanted or len(ends) != 2 or ends != {end[::-1] for end in ends} or len(plan.ids) > plan.n_prompts:
+        return {}
+    whole = Request(("resid_pre",), tuple(range(plan.chain.base.n_layers)), "all")
+    cells, positions = all_cells(plan.chain, plan.sequences, whole)
+    corners = replace(plan, request=whole, cells=cells, positions=positions, variants=("asked",), donor="same")
+    ran = run_plan(corners, wanted, attractor, engine, max_bytes, "interaction")
+    dataset = ran.table.dataset()
+    forth, back = sorted(plan.directions, key=lambda direction: direction.donor)
+    return {f"{name}_interaction": interaction_of(dataset, name, forth.name, back.name) for name in wanted}
+
+
+def labelled(table: Table) -> xr.Dataset:
+    """What a table holds, with the prompts' texts and tokens beside the numbers."""
+    plan = table.plan
+    dataset = table.dataset()
+    known = coordinates(plan.chain, plan.sequences)
+    texts = {name: known[name] for name in ("text", "template", "rendering")}
+    dataset = dataset.assign_coords(texts).assign(donor_stage=("direction", stage_names(plan, "donor")))
+    dataset = dataset.assign(recipient_stage=("direction", stage_names(plan, "recipient")))
+    ids = [dataset[name].values for name in dataset.data_vars if dataset[name].dtype == np.int32]
+    return with_token_strings(dataset, lambda i: token_strings(plan.chain.tuned.tokenizer, [i])[0], *ids)
+
+
+def stage_names(plan: Plan, end: Literal["donor", "recipient"]) -> list[str]:
+    """The donor or recipient stage of every direction."""
+    return [plan.chain.names[getattr(direction, end)] for direction in plan.directions]

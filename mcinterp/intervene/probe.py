@@ -1,0 +1,54 @@
+"""Finds out, once for a loaded checkpoint, whether its layers can be run on their own with the same numbers."""
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+
+from mcinterp.chain import Stage
+from mcinterp.divergence import log_probs
+from mcinterp.intervene.dissection import Undissectable
+from mcinterp.intervene.editing import Editor, Held
+from mcinterp.intervene.layout import Tokens
+from mcinterp.intervene.means import Means
+from mcinterp.intervene.plain import forward
+from mcinterp.intervene.sweep import StageRun
+
+PROBE_TOKENS = 48
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
+HALF_TOLERANCE = 0.5
+FAILURES = (Undissectable, TypeError, AttributeError, LookupError, ValueError, RuntimeError)
+
+known: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def why_not(stage: Stage, ids: Sequence[int]) -> str | None:
+    """Why a stage cannot be taken apart into layers, or None where it can; asked once for a loaded model."""
+    if stage.bridge not in known:
+        known[stage.bridge] = first_difference(stage, tuple(ids[:PROBE_TOKENS]))
+    return known[stage.bridge]
+
+
+@torch.inference_mode()
+def first_difference(stage: Stage, ids: Sequence[int]) -> str | None:
+    """What goes wrong when the layers run one by one on a sequence; None where the logits are the model's own."""
+    try:
+        apart = layer_by_layer(stage, ids)
+    except FAILURES as error:
+        return f"{type(error).__name__}: {error}"
+    whole = log_probs(forward(stage, ids, [])[-1, : stage.readout.vocabulary]).to(apart.device)
+    worst = float((apart - whole)[whole > -15.0].abs().max())
+    if not worst <= TOLERANCE.get(stage.dtype, HALF_TOLERANCE):
+        return f"layer by layer its log-probabilities differ by {worst:.2g} nats"
+    return None
+
+
+def layer_by_layer(stage: Stage, ids: Sequence[int]) -> torch.Tensor:
+    """Log-probabilities after a sequence, each layer called on its own."""
+    tokens = Tokens([len(ids)], [])
+    last = tokens.trunk(0)[-1:]
+    run = StageRun(stage, Editor(stage, 0, tokens, Held(), Means({}, [0])), [ids], [True], last)
+    for layer in range(stage.n_layers):
+        run.enter(layer, run.begin(layer), trunk=True, branches=False)
+    readout = stage.readout
+    return log_probs(readout.finish(readout.product(run.normed(last).to(readout.weight.device))))[0]

@@ -1,0 +1,160 @@
+"""Collects what a sweep reads into one labelled dataset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+
+from mcinterp import divergence
+from mcinterp.intervene.metrics import IDS, Metric, Reading, evaluate
+from mcinterp.intervene.plan import Batch, Plan
+from mcinterp.intervene.sweep import Ends, Finals
+
+Logs = Float[torch.Tensor, "row vocabulary"]
+
+
+class Table:
+    """Values of every metric by variant, direction, cell, prompt and read position, filled as batches run."""
+
+    def __init__(self, plan: Plan, metrics: Mapping[str, Metric], attractor: int | None) -> None:
+        self.plan, self.metrics, self.given = plan, metrics, attractor
+        shape = (len(plan.directions), plan.n_prompts, len(plan.reads))
+        self.cells = (len(plan.variants), len(plan.directions), len(plan.cells), *shape[1:])
+        self.values = {name: np.full(self.cells, np.nan) for name in metrics}
+        self.donor = {name: np.full(shape, np.nan) for name in metrics}
+        self.recipient = {name: np.full(shape, np.nan) for name in metrics}
+        self.attractor = np.full(shape[1:], -1, dtype=np.int64)
+        self.ends: Ends | None = None
+
+    def take_ends(self, batch: Batch, ends: Ends) -> None:
+        """Keep a batch's clean distributions, choose what is followed, and measure them."""
+        self.ends = ends
+        self.local = {sequence: place for place, sequence in enumerate(ends.sequences)}
+        followed = ends.by_stage[max(ends.by_stage)].argmax(dim=-1)
+        self.followed = followed if self.given is None else torch.full_like(followed, self.given)
+        self.rivals, self.belongs = divergence.plausible_set(ends.by_stage[0].to(followed.device), self.followed)
+        prompts = list(dict.fromkeys(branch.sequence for branch in batch.branches))
+        pairs = [(p, r) for p in prompts for r, column in enumerate(self.plan.read_columns(p)) if column >= 0]
+        at = tuple(np.asarray(each) for each in zip(*pairs, strict=True))
+        self.attractor[at] = [int(self.followed[self.local[p], r]) for p, r in pairs]
+        for number in range(len(self.plan.directions)):
+            reading = self.reading(None, [(number, *pair) for pair in pairs])
+            for name, value in evaluate(self.metrics, replace(reading, log_probs=reading.donor)).items():
+                self.donor[name][(number, *at)] = value.numpy()
+            for name, value in evaluate(self.metrics, replace(reading, log_probs=reading.recipient)).items():
+                self.recipient[name][(number, *at)] = value.numpy()
+
+    def take(self, batch: Batch, finals: Finals) -> None:
+        """Measure some branches."""
+        chosen = [batch.branches[index] for index in finals.branches]
+        rows = [(b.direction, b.sequence, read) for b, read in zip(chosen, finals.reads, strict=True)]
+        values = evaluate(self.metrics, self.reading(finals.log_probs, rows))
+        at = tuple(
+            np.asarray(each)
+            for each in zip(
+                *(
+                    (b.variant, b.direction, b.cell, b.sequence, read)
+                    for b, read in zip(chosen, finals.reads, strict=True)
+                ),
+                strict=True,
+            )
+        )
+        for name, value in values.items():
+            self.values[name][at] = value.numpy()
+
+    def reading(self, log_probs: Logs | None, rows: Sequence[tuple[int, int, int]]) -> Reading:
+        """Distributions of some rows (direction, prompt, read position) beside their ends."""
+        donor = torch.stack([self.end(self.plan.directions[d].donor, self.plan.end_sequence(p), r) for d, p, r in rows])
+        recipient = torch.stack([self.end(self.plan.directions[d].recipient, p, r) for d, p, r in rows])
+        where = donor.device if log_probs is None else log_probs.device
+        at = (torch.tensor([self.local[p] for _, p, _ in rows]), torch.tensor([r for _, _, r in rows]))
+        return Reading(
+            log_probs=donor if log_probs is None else log_probs,
+            donor=donor.to(where),
+            recipient=recipient.to(where),
+            attractor=self.followed.cpu()[at].to(where),
+            rivals=self.rivals.cpu()[at].to(where),
+            belongs=self.belongs.cpu()[at].to(where),
+        )
+
+    def end(self, stage: int, sequence: int, read: int) -> torch.Tensor:
+        """One clean distribution."""
+        assert self.ends is not None
+        return self.ends.by_stage[stage][self.local[sequence], read]
+
+    def noise(self, names: Sequence[str]) -> float:
+        """The largest change that putting a run's own activations back made to any of some metrics."""
+        if "noop" not in self.plan.variants:
+            return float("nan")
+        noop = self.plan.variants.index("noop")
+        changes = [np.abs(self.values[name][noop] - self.recipient[name][:, None]) for name in names]
+        return float(np.nanmax(np.stack(changes))) if changes else float("nan")
+
+    def dataset(self) -> xr.Dataset:
+        """Everything that was read, labelled; axes that were not asked for are left out."""
+        labels = self.labels()
+        coords = {name: values for name, values in labels.items() if values is not None}
+        data: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+        for name in self.metrics:
+            grid = self.grid(self.values[name], name)
+            data[name] = self.labelled(grid[0], labels)
+            if len(self.plan.variants) > 1:
+                dims, values = self.labelled(grid[1:], labels, leading=("control",))
+                data[f"{name}_control"] = (dims, values)
+                coords["control"] = list(self.plan.variants[1:])
+            for end, values in (("donor", self.donor[name]), ("recipient", self.recipient[name])):
+                data[f"{name}_{end}"] = self.end_labelled(typed(values, name))
+        data["attractor"] = self.end_labelled(self.attractor.astype(np.int32)[None])
+        data["attractor"] = (data["attractor"][0][:1] + data["attractor"][0][2:], data["attractor"][1][:, 0])
+        return xr.Dataset(data, coords=coords)
+
+    def labels(self) -> dict[str, list | None]:
+        """Axes of the grid in order, with their labels; None for an axis that was not asked for."""
+        plan = self.plan
+        heads = sorted({cell.head for cell in plan.cells if cell.head is not None})
+        return {
+            "prompt": list(range(plan.n_prompts)),
+            "direction": [direction.name for direction in plan.directions],
+            "site": plan.request.labels(),
+            "layer": list(plan.request.layers),
+            "head": heads or None,
+            "position": None if plan.positions == (None,) else [p for p in plan.positions if p is not None],
+            "read_at": list(plan.reads) if len(plan.reads) > 1 else None,
+        }
+
+    def grid(self, values: np.ndarray, name: str) -> np.ndarray:
+        """Values of all cells over variant and the axes of `labels`, each with one entry where it was not asked for."""
+        labels = self.labels()
+        places = {axis: {v: i for i, v in enumerate(labels[axis] or [None])} for axis in labels}
+        axes = ("site", "layer", "head", "position")
+        sizes = [len(places[axis]) for axis in axes]
+        variants, directions, _, prompts, reads = values.shape
+        grid = np.full((variants, directions, *sizes, prompts, reads), np.nan)
+        cells = self.plan.cells
+        at = tuple(np.asarray([places[axis][getattr(cell, axis)] for cell in cells], dtype=int) for axis in axes)
+        grid[(slice(None), slice(None), *at)] = values
+        return typed(np.moveaxis(grid, -2, 1), name)
+
+    def labelled(
+        self, grid: np.ndarray, labels: Mapping[str, list | None], leading: tuple[str, ...] = ()
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """A grid without the axes that were not asked for, and the names of those left."""
+        skipped = tuple(i + len(leading) for i, values in enumerate(labels.values()) if values is None)
+        return (*leading, *(name for name, values in labels.items() if values is not None)), grid.squeeze(skipped)
+
+    def end_labelled(self, values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        """Values over direction, prompt and read position, with the prompt first."""
+        values = np.moveaxis(values, 1, 0)
+        if len(self.plan.reads) > 1:
+            return ("prompt", "direction", "read_at"), values
+        return ("prompt", "direction"), values[..., 0]
+
+
+def typed(values: np.ndarray, name: str) -> np.ndarray:
+    """Token ids as integers (-1 where missing), all else as float32."""
+    if name in IDS:
+        return np.where(np.isnan(values), -1, values).astype(np.int32)
+    return values.astype(np.float32)
