@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,8 @@ VARIABLES: dict[str, Variable] = {
     "kl_stage_to_base": Variable("nats", "KL(stage || base) of the two readings at the same layer"),
     "kl_base_to_stage": Variable("nats", "KL(base || stage) of the two readings at the same layer"),
     "js_stage_base": Variable("nats", "Jensen-Shannon divergence between stage and base at the same layer"),
+    "kl_to_donor": Variable("nats", "KL(patched run || unpatched donor run)"),
+    "kl_to_recipient": Variable("nats", "KL(patched run || unpatched recipient run)"),
     "top_token": Variable("token id", "the most likely tokens, best first"),
     "top_probability": Variable("probability", "their probabilities"),
     "token_id": Variable("token id", "the token at this position"),
@@ -78,15 +81,39 @@ VARIABLES: dict[str, Variable] = {
 }
 
 
+FORMS: dict[str, Variable] = {
+    "_control": Variable("", "the same for patches by a control donor"),
+    "_donor": Variable("", "the same for the unpatched donor run"),
+    "_recipient": Variable("", "the same for the unpatched recipient run"),
+    "_recovery": Variable("share", "(patched - recipient) / (donor - recipient); 1 reads like the donor"),
+    "_recovery_missing": Variable("text", "why the recovery is missing; empty where it is not"),
+    "_interaction": Variable(
+        "", "M(tt) - M(bt) - M(tb) + M(bb), layers below the boundary from the first stage, the rest from the second"
+    ),
+}
+
+
+def variable(name: str) -> Variable | None:
+    """The unit and definition of a variable, also of one derived from a metric (`entropy_recovery`)."""
+    if name in VARIABLES:
+        return VARIABLES[name]
+    for form, (unit, definition) in FORMS.items():
+        metric = VARIABLES.get(name.removesuffix(form))
+        if name.endswith(form) and metric is not None:
+            return Variable(unit or metric.unit, f"{metric.definition}: {definition}")
+    return None
+
+
 def describe(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with the unit and definition of every variable that has one."""
     for name in dataset.variables:
-        if name in VARIABLES:
-            unit, definition = VARIABLES[str(name)]
-            dataset[name].attrs.update(units=unit, long_name=definition)
+        known = variable(str(name))
+        if known is not None:
+            dataset[name].attrs.update(units=known.unit, long_name=known.definition)
     return dataset
 
 
+@cache
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that a result depends on."""
     return {name: version(name) for name in VERSIONED}

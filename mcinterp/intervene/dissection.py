@@ -8,7 +8,7 @@ that takes the place of the key-value cache. The real TransformerLens blocks run
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +36,15 @@ class ProjectionsDone(Exception):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a model gives to its layers for a batch: the first layer's input, and each layer's named arguments."""
+    """What a model gives to its layers for a batch: the first layer's input, and each layer's named arguments.
+
+    `allowed` says for each layer which column its mask lets attend to which; `cache_name` is what its layers call the
+    key-value cache.
+    """
 
     hidden: Float[torch.Tensor, "sequence column d_model"]
     arguments: tuple[dict[str, Any], ...]
+    cache_name: str
     allowed: tuple[Bool[torch.Tensor, "sequence column column"], ...]
 
 
@@ -50,13 +55,8 @@ def record(stage: Stage, batch: Batch) -> Recorded:
     Raises `Undissectable` for arguments that cannot be looked up by column.
     """
     calls: list[dict[str, Any]] = []
-    with recorders(stage, calls):
-        try:
-            stage.bridge(
-                batch.tokens.to(stage.device), attention_mask=batch.attention.to(stage.device), logits_to_keep=1
-            )
-        except RecordingDone:
-            pass
+    with recorders(stage, calls), suppress(RecordingDone):
+        stage.bridge(batch.tokens.to(stage.device), attention_mask=batch.attention.to(stage.device), logits_to_keep=1)
     if len(calls) != stage.n_layers:
         raise Undissectable(f"its forward pass called {len(calls)} layers of {stage.n_layers}")
     hidden = [call.pop("hidden_states") for call in calls]
@@ -64,7 +64,9 @@ def record(stage: Stage, batch: Batch) -> Recorded:
     allowed = tuple(allowed_keys(call.pop("attention_mask", None), batch, stage.device, known) for call in calls)
     for call in calls:
         require_known(call, batch)
-    return Recorded(hidden[0], tuple(calls), allowed)
+    parameters = inspect.signature(stage.bridge.blocks[0].original_component.forward).parameters
+    name = next((name for name in CACHE_NAMES if name in parameters), CACHE_NAMES[0])
+    return Recorded(hidden[0], tuple(calls), name, allowed)
 
 
 @contextmanager
@@ -139,7 +141,8 @@ class KeyStore:
         self.n_tokens = n_tokens
         self.keys: torch.Tensor | None = None
         self.values: torch.Tensor | None = None
-        self.ids = self.wanted = torch.empty(0)
+        self.ids = torch.empty(0)
+        self.wanted: torch.Tensor | None = None
         self.stop = False
 
     def expect(self, ids: torch.Tensor, wanted: torch.Tensor | None, *, stop: bool = False) -> None:
@@ -148,24 +151,25 @@ class KeyStore:
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Store what came (over group, head, slot, width) and give what is attended to."""
-        self.keys, own_keys = self.stored(self.keys, keys)
-        self.values, own_values = self.stored(self.values, values)
+        own = self.rows(self.ids, keys.shape[1])
+        self.keys, self.values = self.stored(self.keys, keys, own), self.stored(self.values, values, own)
         if self.stop:
             raise ProjectionsDone
         if self.wanted is None:
             return keys, values
-        return own_keys, own_values
+        picked = self.rows(self.wanted, keys.shape[1])
+        return self.keys[picked], self.values[picked]
 
-    def stored(self, store: torch.Tensor | None, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The store with new rows in it, and the rows that every group attends to."""
-        rows = new.transpose(1, 2).reshape(-1, new.shape[1], new.shape[3])
-        if store is None or store.shape[1:] != rows.shape[1:]:
-            store = rows.new_zeros(self.n_tokens + 1, *rows.shape[1:])
-        store.index_copy_(0, self.ids.flatten(), rows)
-        if self.stop or self.wanted is None:
-            return store, rows
-        picked = store.index_select(0, self.wanted.flatten())
-        return store, picked.view(*self.wanted.shape, *rows.shape[1:]).transpose(1, 2)
+    @staticmethod
+    def rows(ids: torch.Tensor, n_heads: int) -> torch.Tensor:
+        """Rows of the store for tokens (over group, slot) and all heads: over group, head, slot."""
+        return ids[:, None] * n_heads + torch.arange(n_heads, device=ids.device)[:, None]
+
+    def stored(self, store: torch.Tensor | None, new: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """The store with new rows in it, flat: one for each token and head, so that reading is a single copy."""
+        if store is None or store.shape[1] != new.shape[3] or len(store) != (self.n_tokens + 1) * new.shape[1]:
+            store = new.new_zeros((self.n_tokens + 1) * new.shape[1], new.shape[3])
+        return store.index_copy_(0, rows.flatten(), new.reshape(-1, new.shape[3]))
 
     def get_seq_length(self, *_: Any) -> int:
         """No token precedes those that enter."""
@@ -191,10 +195,8 @@ def run_layer(
         )
     if "position_ids" in arguments:
         arguments["position_ids"] = by_column(arguments["position_ids"], sequence, column)
-    parameters = inspect.signature(block.original_component.forward).parameters
-    name = next((name for name in CACHE_NAMES if name in parameters), CACHE_NAMES[0])
     try:
-        output = block(hidden, attention_mask=mask, **arguments, **{name: store})
+        output = block(hidden, attention_mask=mask, **arguments, **{recorded.cache_name: store})
     except ProjectionsDone:
         return None
     return output[0] if isinstance(output, tuple) else output

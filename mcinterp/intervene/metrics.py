@@ -36,7 +36,7 @@ class Reading:
 
     def expectation(self, values: LogProbs) -> Value:
         """Mean of values under the runs' distributions; a token of probability zero counts nothing."""
-        total = (self.probabilities * values).sum(dim=-1)
+        total = (self.probabilities * values).sum(dim=-1, dtype=torch.float64)
         if not bool(total.isnan().any()):
             return total
         return divergence.expectation(self.log_probs, values)

@@ -24,7 +24,7 @@ from mcinterp.intervene.table import Table
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts, token_strings
 from mcinterp.results import describe, with_provenance, with_token_strings
-from mcinterp.sequences import Sequences, coordinates, provenance, with_completions
+from mcinterp.sequences import Sequences, provenance, with_completions
 
 GIGABYTE = 2**30
 BOTH = ("base_to_tuned", "tuned_to_base")
@@ -201,10 +201,10 @@ def labelled(table: Table) -> xr.Dataset:
     """What a table holds, with the prompts' texts and tokens beside the numbers."""
     plan = table.plan
     dataset = table.dataset()
-    known = coordinates(plan.chain, plan.sequences)
-    texts = {name: known[name] for name in ("text", "template", "rendering")}
-    dataset = dataset.assign_coords(texts).assign(donor_stage=("direction", stage_names(plan, "donor")))
-    dataset = dataset.assign(recipient_stage=("direction", stage_names(plan, "recipient")))
+    prompts = plan.sequences.prompts
+    texts = {"text": prompts.texts, "template": prompts.templates, "rendering": prompts.renderings}
+    stages = {f"{end}_stage": ("direction", stage_names(plan, end)) for end in ("donor", "recipient")}
+    dataset = dataset.assign_coords({name: ("prompt", list(values)) for name, values in texts.items()} | stages)
     ids = [dataset[name].values for name in dataset.data_vars if dataset[name].dtype == np.int32]
     return with_token_strings(dataset, lambda i: token_strings(plan.chain.tuned.tokenizer, [i])[0], *ids)
 

@@ -13,18 +13,25 @@ def recovery(dataset: xr.Dataset, metric: str, *, least: float = LEAST_DIFFERENC
 
     Missing where the ends differ by less than `least` (in the metric's unit), for a share of nearly nothing is noise.
     """
-    gap = dataset[f"{metric}_donor"] - dataset[f"{metric}_recipient"]
-    share = (dataset[metric] - dataset[f"{metric}_recipient"]) / gap
-    return share.where(abs(gap) >= least).transpose(*dataset[metric].dims).astype(np.float32)
+    patched = dataset[metric]
+    recipient = spread(dataset[f"{metric}_recipient"], patched)
+    gap = spread(dataset[f"{metric}_donor"], patched) - recipient
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(np.abs(gap) >= least, (patched.values - recipient) / gap, np.nan)
+    return xr.DataArray(share.astype(np.float32), dims=patched.dims)
+
+
+def spread(end: xr.DataArray, patched: xr.DataArray) -> np.ndarray:
+    """Values of an end with an axis for each of the patched cells' axes, in their order."""
+    axes = tuple(i for i, name in enumerate(patched.dims) if name not in end.dims)
+    return np.expand_dims(end.values.astype(float), axes)
 
 
 def why_missing(dataset: xr.Dataset, metric: str, *, least: float = LEAST_DIFFERENCE) -> xr.DataArray:
     """By prompt and direction: why the recovery is missing, or an empty string where it is not."""
-    gap = abs(dataset[f"{metric}_donor"] - dataset[f"{metric}_recipient"])
-    say = np.vectorize(
-        lambda g: "" if g >= least else f"the ends differ by {g:.3g}, less than {least:g}", otypes=[object]
-    )
-    return xr.DataArray(say(gap.values).astype(str), dims=gap.dims)
+    gap = np.abs(dataset[f"{metric}_donor"].values - dataset[f"{metric}_recipient"].values)
+    said = ["" if g >= least else f"the ends differ by {g:.3g}, less than {least:g}" for g in gap.flatten()]
+    return xr.DataArray(np.asarray(said).reshape(gap.shape), dims=dataset[f"{metric}_donor"].dims)
 
 
 def with_recovery(dataset: xr.Dataset, metrics: Sequence[str]) -> xr.Dataset:
@@ -32,8 +39,8 @@ def with_recovery(dataset: xr.Dataset, metrics: Sequence[str]) -> xr.Dataset:
     added = {}
     for metric in metrics:
         if metric != "kl_to_recipient":
-            added[f"{metric}_recovery"] = recovery(dataset, metric)
-            added[f"{metric}_recovery_missing"] = why_missing(dataset, metric)
+            added[f"{metric}_recovery"] = recovery(dataset, metric).variable
+            added[f"{metric}_recovery_missing"] = why_missing(dataset, metric).variable
     return dataset.assign(added)
 
 

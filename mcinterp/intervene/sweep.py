@@ -8,6 +8,7 @@ their keys and values.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,9 @@ class StageRun:
         self.hidden = hidden.new_zeros(self.tokens.n + 1, hidden.shape[-1])
         self.hidden[: self.tokens.n_trunk] = hidden.reshape(-1, hidden.shape[-1])
         self.store = KeyStore(self.tokens.n)
+        self.clean_end: tuple[torch.Tensor, torch.Tensor] = (self.hidden[:0], self.hidden[:0])
+        self.laid_out: tuple[tuple, list[Entry]] | None = None
+        self.masks: dict[tuple[int, int], torch.Tensor] = {}
         self.trunks = [self.tokens.trunk(i) if on else np.empty(0, dtype=np.int64) for i, on in enumerate(active)]
         self.clean = np.concatenate(self.trunks)
 
@@ -118,17 +122,24 @@ class StageRun:
         counts = [len(ids) for ids in entering]
         if not sum(counts):
             return
-        groups = list(groups_of(self.tokens, entering, alive, self.size(counts, entering, alive)))
-        slots = max(len(group.ids) for group in groups)
-        each = max(1, self.tokens_a_call() // slots)
-        for start in range(0, len(groups), each):
-            self.call_groups(layer, groups[start : start + each], stop=stop)
+        for entry in self.entries(counts, entering, alive):
+            self.call_entry(layer, entry, stop=stop)
+
+    def entries(self, counts: list[int], entering: list[Ids], alive: list[Ids]) -> list[Entry]:
+        """Tokens laid out for a layer; kept for the next layer, which often takes the same ones."""
+        key = (*(ids.tobytes() for ids in entering), *(len(own) for own in alive))
+        if self.laid_out is None or self.laid_out[0] != key:
+            groups = list(groups_of(self.tokens, entering, alive, self.size(counts, entering, alive)))
+            each = max(1, self.tokens_a_call() // max(len(group.ids) for group in groups))
+            parts = [groups[start : start + each] for start in range(0, len(groups), each)]
+            self.laid_out = (key, [entry_of(self.tokens, part, self.stage.device) for part in parts])
+            self.masks.clear()
+        return self.laid_out[1]
 
     def size(self, counts: list[int], entering: list[Ids], alive: list[Ids]) -> int:
-        """Tokens a group: few where each enters alone but attends to many stored ones of its branch."""
-        stored = max((len(own) / max(1, len(ids)) for ids, own in zip(entering, alive, strict=True)), default=1.0)
-        width = self.tokens.width
-        return group_size(counts, width) if stored <= 2 else max(8, round(4 * width / stored))
+        """Tokens a group, from how many enter and how many stored tokens of its branch each attends to."""
+        stored = sum(len(own) for ids, own in zip(entering, alive, strict=True) if len(ids)) / sum(counts)
+        return group_size(counts, self.tokens.width, stored, int(self.stage.bridge.cfg.d_model))
 
     def tokens_a_call(self) -> int:
         """Tokens whose widest activation fits in `CALL_BYTES`, more where a device is faster than its launches."""
@@ -137,11 +148,10 @@ class StageRun:
         scale = 1 if self.stage.device == "cpu" else 16
         return max(256, scale * CALL_BYTES // (4 * widest))
 
-    def call_groups(self, layer: int, groups: list[Group], *, stop: bool) -> None:
-        """Run a layer for some groups at once."""
-        entry = entry_of(self.tokens, groups, self.stage.device)
+    def call_entry(self, layer: int, entry: Entry, *, stop: bool) -> None:
+        """Run a layer for some tokens at once."""
         self.editor.expect(layer, None if stop else entry)
-        mask = entry.mask(self.recorded.allowed[layer], self.hidden.dtype)
+        mask = self.mask(entry, self.recorded.allowed[layer])
         self.store.expect(entry.ids, entry.keys, stop=stop)
         hidden = self.hidden[entry.ids]
         out = run_layer(self.stage, self.recorded, layer, hidden, entry.sequence, entry.column, mask, self.store)
@@ -149,13 +159,20 @@ class StageRun:
         if out is not None:
             self.hidden.index_copy_(0, entry.ids.flatten(), out.flatten(0, 1))
 
+    def mask(self, entry: Entry, allowed: torch.Tensor) -> torch.Tensor:
+        """The mask of some tokens; layers of one kind share it as long as the same tokens enter."""
+        key = (id(entry), id(allowed))
+        if key not in self.masks:
+            self.masks[key] = entry.mask(allowed, self.hidden.dtype)
+        return self.masks[key]
+
     def normed(self, ids: Ids) -> torch.Tensor:
         """The final norm of some tokens, its hooks firing; rows in order."""
         groups = [Group(0, ids, ids[:0])]
         self.editor.expect(self.stage.n_layers, final_entry(self.tokens, groups[0], self.stage.device))
         rows = self.stage.bridge.ln_final(self.hidden[self.put(ids)].unsqueeze(0))
         self.editor.expect(self.stage.n_layers, None)
-        return rows[0].float()
+        return rows[0].to(self.stage.readout.weight.device, torch.float32)
 
 
 def final_entry(tokens: Tokens, group: Group, device: str) -> Entry:
@@ -174,6 +191,11 @@ class Sweep:
     runs: dict[int, StageRun]
     held: Held
     numbers: list[int]
+
+    @cached_property
+    def local(self) -> dict[int, int]:
+        """The place of each sequence in the batch."""
+        return {sequence: place for place, sequence in enumerate(self.batch.sequences)}
 
     def advance(self, layer: int) -> None:
         """One layer for all stages: clean tokens first, branches as soon as their donors have run."""
@@ -198,7 +220,8 @@ class Sweep:
             reads = self.clean_reads(run)
             ids = np.union1d(reads, run.editor.wanted_at(run.stage.n_layers))
             normed = run.normed(ids)[torch.from_numpy(np.searchsorted(ids, reads.flatten()))]
-            found[number] = self.read_out(run, normed).view(*reads.shape, -1)
+            run.clean_end = (normed, run.stage.readout.product(normed))
+            found[number] = log_probs(run.stage.readout.finish(run.clean_end[1])).view(*reads.shape, -1)
         return Ends(self.batch.sequences, found)
 
     def clean_reads(self, run: StageRun) -> np.ndarray:
@@ -217,9 +240,7 @@ class Sweep:
             size = max(1, LOGIT_BYTES // (4 * run.stage.readout.vocabulary))
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
-                tokens = [run.tokens.branch_id(self.numbers[branch], column) for branch, _, column in part]
-                log_probs = self.read_out(run, run.normed(np.asarray(tokens)))
-                yield Finals([branch for branch, _, _ in part], [read for _, read, _ in part], log_probs)
+                yield Finals([branch for branch, _, _ in part], [read for _, read, _ in part], self.read_out(run, part))
             run.editor.require_applied(run.stage.n_layers)
 
     def rows(self) -> Iterator[tuple[int, int, int]]:
@@ -229,11 +250,21 @@ class Sweep:
                 if column >= 0:
                     yield index, read, column
 
-    @staticmethod
-    def read_out(run: StageRun, normed: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities of normed rows."""
-        readout = run.stage.readout
-        return log_probs(readout.finish(readout.product(normed.to(readout.weight.device))))
+    def read_out(self, run: StageRun, rows: list[tuple[int, int, int]]) -> torch.Tensor:
+        """Log-probabilities of some branches at read positions.
+
+        The unembedding is applied to what changed against the clean run and added to the clean run's product, so that
+        small effects are not lost in the rounding of large logits.
+        """
+        normed = run.normed(
+            np.asarray([run.tokens.branch_id(self.numbers[branch], column) for branch, _, column in rows])
+        )
+        places = [
+            self.local[self.batch.branches[branch].sequence] * len(self.plan.reads) + read for branch, read, _ in rows
+        ]
+        clean, product = run.clean_end
+        change = run.stage.readout.product(normed - clean[places])
+        return log_probs(run.stage.readout.finish(change.add_(product[places])))
 
 
 def lay_out(plan: Plan, batch: Batch, means: MeanTable) -> Sweep:
