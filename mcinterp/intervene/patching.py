@@ -91,7 +91,7 @@ def patch(
         A dataset over `prompt, direction, site, layer` (and `head`, `position`, `read_at` where asked) with a float32
         variable a metric, `<metric>_control` with the axis `control`, `<metric>_donor` and `<metric>_recipient` for the
         unpatched ends, `<metric>_recovery` (missing where the ends are nearly equal, with the reason beside it), and
-        `<metric>_interaction` over `prompt, layer`. Attributes: `noise_floor` (nats), `engine`, `verified`.
+        `<metric>_interaction` over `prompt, pair, layer`. Attributes: `noise_floor` (nats), `engine`, `verified`.
 
     Raises:
         InputError: For anything that does not exist: sites, layers, heads, positions, stages, tokens, donor prompts of
@@ -188,13 +188,19 @@ def interactions(
     ends = {(direction.donor, direction.recipient) for direction in plan.directions}
     if not wanted or len(ends) != 2 or ends != {end[::-1] for end in ends} or len(plan.ids) > plan.n_prompts:
         return {}
-    whole = Request(("resid_pre",), tuple(range(plan.chain.base.n_layers)), "all")
+    whole = Request(("resid_pre",), plan.request.layers, "all")
     cells, positions = all_cells(plan.chain, plan.sequences, whole)
     corners = replace(plan, request=whole, cells=cells, positions=positions, variants=("asked",), donor="same")
     ran = run_plan(corners, wanted, attractor, engine, max_bytes, "interaction")
     dataset = ran.table.dataset()
     forth, back = sorted(plan.directions, key=lambda direction: direction.donor)
-    return {f"{name}_interaction": interaction_of(dataset, name, forth.name, back.name) for name in wanted}
+    pair = {"pair": [f"{plan.chain.names[forth.donor]}|{plan.chain.names[forth.recipient]}"]}
+    return {
+        f"{name}_interaction": interaction_of(dataset, name, forth.name, back.name)
+        .expand_dims(pair)
+        .transpose("prompt", "pair", "layer")
+        for name in wanted
+    }
 
 
 def labelled(table: Table) -> xr.Dataset:

@@ -45,7 +45,7 @@ def with_recovery(dataset: xr.Dataset, metrics: Sequence[str]) -> xr.Dataset:
 
 
 def interaction_of(corners: xr.Dataset, metric: str, forth: str, back: str) -> xr.DataArray:
-    """I(l) = M(tt) - M(bt) - M(tb) + M(bb) over `prompt` and `layer`, in the metric's unit.
+    """I(l) = M(tt) - M(bt) - M(tb) + M(bb) over `prompt` and boundary `layer`, in the metric's unit.
 
     M(uv) has everything below layer l from u and the rest from v, so `forth` (base_to_tuned) of `resid_pre` at all
     positions is M(bt), `back` is M(tb). Zero where the two parts of the tuned checkpoint act apart from each other;

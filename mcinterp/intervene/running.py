@@ -27,7 +27,7 @@ RunBatch = Callable[[Plan, Batch, MeanTable, Tick], Iterator[Ends | Finals]]
 
 
 class Ran(NamedTuple):
-    """A filled table, the engine that filled it, and why it was not the fast one."""
+    """A filled table, the engine that filled it and why not the fast one, and the noise floor in nats."""
 
     table: Table
     engine: str
@@ -51,13 +51,13 @@ def run_plan(
     if reason is None:
         table = run_batches(plan, metrics, attractor, run_sweep, max_bytes, what)
         noise = table.noise(in_nats(metrics))
-        if not (noise > NOISE_LIMIT and exact(plan)) or engine == "fast":
-            return Ran(table, "fast", "", noise)
-        reason = f"own activations put back changed a result by {noise:.2g} nats"
+        if not (noise.relative > NOISE_LIMIT and exact(plan)) or engine == "fast":
+            return Ran(table, "fast", "", noise.floor)
+        reason = f"own activations put back changed a result by {noise.floor:.2g} nats"
     if engine == "auto":
         warnings.warn(f"patching runs one forward pass per cell, which is slow: {reason}.", stacklevel=3)
     table = run_batches(plan, metrics, attractor, run_plainly, max_bytes, what)
-    return Ran(table, "plain", reason, table.noise(in_nats(metrics)))
+    return Ran(table, "plain", reason, table.noise(in_nats(metrics)).floor)
 
 
 def obstacle(plan: Plan) -> str | None:

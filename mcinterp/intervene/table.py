@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,14 @@ from mcinterp import divergence
 from mcinterp.intervene.metrics import IDS, Metric, Reading, evaluate
 from mcinterp.intervene.plan import Batch, Plan
 from mcinterp.intervene.sweep import Ends, Finals
+
+
+class Noise(NamedTuple):
+    """The largest change of a control that should change nothing: in nats, and as a share of values beyond one nat."""
+
+    floor: float
+    relative: float
+
 
 Logs = Float[torch.Tensor, "row vocabulary"]
 
@@ -85,13 +94,14 @@ class Table:
         assert self.ends is not None
         return self.ends.by_stage[stage][self.local[sequence], read]
 
-    def noise(self, names: Sequence[str]) -> float:
+    def noise(self, names: Sequence[str]) -> Noise:
         """The largest change that putting a run's own activations back made to any of some metrics."""
-        if "noop" not in self.plan.variants:
-            return float("nan")
+        if "noop" not in self.plan.variants or not names:
+            return Noise(float("nan"), float("nan"))
         noop = self.plan.variants.index("noop")
-        changes = [np.abs(self.values[name][noop] - self.recipient[name][:, None]) for name in names]
-        return float(np.nanmax(np.stack(changes))) if changes else float("nan")
+        ends = np.stack([self.recipient[name][:, None] for name in names])
+        changes = np.abs(np.stack([self.values[name][noop] for name in names]) - ends)
+        return Noise(float(np.nanmax(changes)), float(np.nanmax(changes / np.maximum(1.0, np.abs(ends)))))
 
     def dataset(self) -> xr.Dataset:
         """Everything that was read, labelled; axes that were not asked for are left out."""
@@ -107,8 +117,8 @@ class Table:
                 coords["control"] = list(self.plan.variants[1:])
             for end, values in (("donor", self.donor[name]), ("recipient", self.recipient[name])):
                 data[f"{name}_{end}"] = self.end_labelled(typed(values, name))
-        data["attractor"] = self.end_labelled(self.attractor.astype(np.int32)[None])
-        data["attractor"] = (data["attractor"][0][:1] + data["attractor"][0][2:], data["attractor"][1][:, 0])
+        followed = np.broadcast_to(self.attractor.astype(np.int32), next(iter(self.donor.values())).shape)
+        data["attractor"] = self.end_labelled(followed)
         return xr.Dataset(data, coords=coords)
 
     def labels(self) -> dict[str, list | None]:
