@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mcinterp.comparison import compare as compare
     from mcinterp.completions import Decoding as Decoding
     from mcinterp.errors import InputError as InputError
+    from mcinterp.intervene.held import generate_patched as generate_patched
     from mcinterp.intervene.patching import patch as patch
     from mcinterp.landmarks import landmark_positions as landmark_positions
     from mcinterp.landmarks import onset as onset
@@ -38,6 +39,7 @@ HOMES = {
     "compare": "comparison",
     "Decoding": "completions",
     "InputError": "errors",
+    "generate_patched": "intervene.held",
     "patch": "intervene.patching",
     "landmark_positions": "landmarks",
     "onset": "landmarks",
