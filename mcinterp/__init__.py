@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mcinterp.chain import Stage as Stage
     from mcinterp.chain import load_chain as load_chain
     from mcinterp.chain import load_pair as load_pair
-    from mcinterp.comparison import Question as Question
-    from mcinterp.comparison import compare as compare
     from mcinterp.completions import Decoding as Decoding
     from mcinterp.errors import InputError as InputError
     from mcinterp.intervene.held import generate_patched as generate_patched
     from mcinterp.intervene.patching import patch as patch
+    from mcinterp.jobs.comparison import CompareQuestion as CompareQuestion
+    from mcinterp.jobs.comparison import compare as compare
     from mcinterp.landmarks import landmark_positions as landmark_positions
     from mcinterp.landmarks import onset as onset
     from mcinterp.lens import logit_lens as logit_lens
@@ -35,8 +35,8 @@ HOMES = {
     "Stage": "chain",
     "load_chain": "chain",
     "load_pair": "chain",
-    "Question": "comparison",
-    "compare": "comparison",
+    "CompareQuestion": "jobs.comparison",
+    "compare": "jobs.comparison",
     "Decoding": "completions",
     "InputError": "errors",
     "generate_patched": "intervene.held",

@@ -1,7 +1,7 @@
 """The exact tokens that prompts become under a tokenizer, raw or by a chat template."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -31,6 +31,11 @@ class RenderedPrompts:
     def longest(self) -> int:
         """Tokens of the longest prompt."""
         return max(len(ids) for ids in self.token_ids)
+
+    def select(self, indices: Iterable[int]) -> "RenderedPrompts":
+        """The entries at the given indices, in that order."""
+        chosen = list(indices)
+        return RenderedPrompts(*(tuple(getattr(self, f.name)[i] for i in chosen) for f in fields(self)))
 
     def fits(self, index: int, room: int) -> bool:
         """Whether a prompt has at most `room` tokens and they give its text back (the vocabulary knows all of it)."""

@@ -34,7 +34,10 @@ VARIABLES: dict[str, Variable] = {
     "entropy": Variable("nats", "Shannon entropy of the next-token distribution, -sum q log q"),
     "effective_choices": Variable("tokens", "exp(entropy): equally likely tokens with the same entropy"),
     "min_entropy": Variable("nats", "surprise of the most likely token, -log max q"),
-    "attractor": Variable("token id", "the followed token: the last stage's most likely one, or the one named"),
+    "attractor": Variable(
+        "token id",
+        "the followed token: the most likely one of the last stage (of a patch, the later stage), or a named one",
+    ),
     "attractor_log_prob": Variable("nats", "log q(attractor)"),
     "attractor_probability": Variable("probability", "q(attractor)"),
     "attractor_log_odds": Variable(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: str | Path, question: Mapping[str, Any]) -> "Run":
-        """Begin a run; an earlier run in the same directory is replaced.
+    def at(cls, path: str | Path) -> "Run":
+        """A directory that a run may be written into; an earlier run there is left as it is.
 
         Raises `InputError` where the directory holds other things than a run, or cannot be written.
         """
@@ -31,15 +32,23 @@ class Run:
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             strangers = sorted(p.name for p in run.path.iterdir()) if not (run.path / RUN).exists() else []
-            if strangers:
-                raise InputError(
-                    f"directory {str(path)!r} holds {strangers[0]!r} and no run; give an empty or a new one with --out."
-                )
-            run.record(question=question, state="running", command=sys.argv, versions=results.library_versions())
+            with tempfile.TemporaryFile(dir=run.path):
+                pass
         except OSError as error:
             raise InputError(
                 f"run directory {str(path)!r} cannot be written ({first_line(error)}); give another with --out."
             ) from error
+        if strangers:
+            raise InputError(
+                f"directory {str(path)!r} holds {strangers[0]!r} and no run; give an empty or a new one with --out."
+            )
+        return run
+
+    @classmethod
+    def create(cls, path: str | Path, question: Mapping[str, Any]) -> "Run":
+        """Begin a run; an earlier run in the same directory is replaced. Raises `InputError` as `at` does."""
+        run = cls.at(path)
+        run.record(question=question, state="running", command=sys.argv, versions=results.library_versions())
         for stale in [*run.path.glob("*.nc"), run.path / SUMMARY, run.path / REPORT]:
             stale.unlink(missing_ok=True)
         return run

@@ -1,11 +1,12 @@
 """The numbers of a run that people ask for first, as plain data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from mcinterp.effects import effects, first_read, main_metric, strongest
 from mcinterp.landmarks import (
     commitment,
     depth_name,
@@ -14,29 +15,81 @@ from mcinterp.landmarks import (
     mean_entropy,
     mean_entropy_by_rendering,
 )
+from mcinterp.rendering import RenderedPrompts
 from mcinterp.results import token_text
 
 
-def summarise(
-    lens: xr.Dataset, onset: xr.Dataset, attractors: xr.Dataset, alignment: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What a comparison found: entropies with intervals, onset under every lens, attractors, one entry a prompt.
+def opening_summary(stages: Sequence[str], rendered: RenderedPrompts, alignment: Mapping[str, Any]) -> dict[str, Any]:
+    """What every run's summary begins with: stages, alignment, and one entry a prompt with its exact tokens."""
+    keys = ("text", "template", "rendering", "tokens", "token_ids")
+    columns = (rendered.texts, rendered.templates, rendered.renderings, rendered.tokens, rendered.token_ids)
+    return {
+        "stages": list(stages),
+        "n_prompts": len(rendered),
+        "alignment": alignment,
+        "prompts": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
+    }
+
+
+def lens_summary(lens: xr.Dataset, onset: xr.Dataset) -> dict[str, Any]:
+    """What the lenses show: entropies with intervals, onset under every lens, and figures for every prompt.
 
     Entropies are in nats, means over prompts at the last prompt position; `difference` is the last stage minus the
     base, `entropy_differences` every later stage minus the base.
     """
-    stages = lens["stage"].values.tolist()
     entropy = mean_entropy(lens)
     return {
-        "stages": stages,
-        "n_prompts": int(lens.sizes["prompt"]),
-        "alignment": alignment,
-        "entropy": {**entropy["stages"], "difference": entropy["differences"][stages[-1]]},
+        "entropy": {**entropy["stages"], "difference": entropy["differences"][str(lens["stage"].values[-1])]},
         "entropy_differences": entropy["differences"],
         "entropy_by_rendering": mean_entropy_by_rendering(lens),
         "onset": onset_summary(lens, onset),
-        "attractors": attractor_summary(attractors),
         "prompts": prompt_entries(lens),
+    }
+
+
+def patch_summary(patched: xr.Dataset, *, count: int = 20) -> dict[str, Any]:
+    """What patching shows, by direction: the gap between the ends, the cells with the largest effects, the controls.
+
+    Effects are in the metric's unit, means over prompts of patched minus unpatched recipient; `share` is the mean
+    effect over the mean gap.
+    """
+    metric = main_metric(patched)
+    found = effects(patched, metric)
+    gap = first_read(found)["gap"]
+    return {
+        "metric": metric,
+        "engine": patched.attrs["engine"],
+        "noise_floor": patched.attrs["noise_floor"],
+        "directions": {
+            name: {
+                "donor": str(gap["donor_stage"].sel(direction=name).item()),
+                "recipient": str(gap["recipient_stage"].sel(direction=name).item()),
+                "gap": float(gap.sel(direction=name)),
+                "cells": strongest(found, name, count),
+            }
+            for name in found["direction"].values.tolist()
+        },
+    }
+
+
+def held_summary(held: xr.Dataset) -> dict[str, Any]:
+    """What held patches do, by direction: for every cell the share of trajectories that leave the unpatched one.
+
+    With the mean entropy of the patched distributions (nats) beside that of the unpatched ones.
+    """
+    read = xr.Dataset(
+        {
+            "leaves": held["left_at"].notnull().mean(["prompt", "sample"]),
+            "entropy": held["entropy"].mean(["prompt", "sample", "step"]),
+        }
+    ).drop_vars(["donor_stage", "recipient_stage"], errors="ignore")
+    clean = held["entropy_recipient"].mean(["prompt", "sample", "step"])
+    return {
+        name: {
+            "entropy_recipient": float(clean.sel(direction=name)),
+            "cells": read.sel(direction=name, drop=True).to_dataframe().reset_index().to_dict("records"),
+        }
+        for name in held["direction"].values.tolist()
     }
 
 
@@ -117,7 +170,7 @@ def attractor_entry(one: xr.Dataset) -> dict[str, Any]:
 
 
 def prompt_entries(lens: xr.Dataset) -> list[dict[str, Any]]:
-    """One entry a prompt: text, exact tokens, attractor, entropies, and where the stages part."""
+    """One entry a prompt: completion, attractor, entropies, and where the stages part."""
     marks = landmark_positions(lens)
     return [prompt_entry(lens.isel(prompt=i), marks.isel(prompt=i)) for i in range(lens.sizes["prompt"])]
 
@@ -137,11 +190,6 @@ def prompt_entry(lens: xr.Dataset, marks: xr.Dataset) -> dict[str, Any]:
         return dict(zip(stages, last[name].values.tolist(), strict=True))
 
     return {
-        "text": str(lens["text"].item()),
-        "template": str(lens["template"].item()),
-        "rendering": str(lens["rendering"].item()),
-        "tokens": tokens[:before],
-        "token_ids": present["token_id"].values.tolist()[:before],
         "completion": "".join(tokens[before:]),
         "attractor": text_of[attractor],
         "attractor_id": attractor,

@@ -13,8 +13,8 @@ ROOT = Path(mcinterp.__file__).parent
 ORDER = [
     "errors", "organisms", "divergence", "statistics", "rendering", "prompts", "checkpoints", "readout",
     "alignment", "chain", "batching", "capture", "completions", "sequences", "results", "scoring",
-    "lens_table", "lens", "tuned_lens", "attention", "attractors", "landmarks", "intervene", "summary", "run", "show",
-    "comparison", "cli",
+    "lens_table", "lens", "tuned_lens", "attention", "attractors", "landmarks", "intervene", "effects",
+    "summary", "run", "show", "jobs", "cli",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-Ids = Int[np.ndarray, "token"]
+Ids = Int[np.ndarray, "_"]
 
 
 class Span(NamedTuple):

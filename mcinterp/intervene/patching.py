@@ -16,7 +16,7 @@ from mcinterp.intervene.cells import Heads, Neurons, Request, request_for
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, donor_ids, reads_of, require_token
 from mcinterp.intervene.metrics import OF_ONE_RUN, Metric, chosen_metrics
 from mcinterp.intervene.places import PositionChoice
-from mcinterp.intervene.plan import CONTROLS, Plan, all_cells, directions_of, partners_of
+from mcinterp.intervene.plan import CONTROLS, Direction, Plan, all_cells, directions_of, partners_of
 from mcinterp.intervene.recovery import interaction_of, with_recovery
 from mcinterp.intervene.running import Engine, in_nats, run_plan, verify_cells
 from mcinterp.intervene.sites import SiteName
@@ -77,7 +77,8 @@ def patch(
         donor: `same`: the donor stage on the same tokens (or `donor_prompts`, equally long); `mean`: its mean over the
             prompts at the same position; `zero`.
         read_at: Positions whose next-token distribution is read (0: after the prompt).
-        attractor: The followed token id; by default the last stage's most likely token at each read position.
+        attractor: The followed token id; by default, in every direction, the most likely token of the later stage at
+            each read position.
         engine: `fast` runs all cells in one pass over the layers, `plain` one forward pass per cell; `auto` is fast
             unless the architecture cannot be taken apart, which is said once.
         verify: Run this many random cells the plain way too; their largest difference stands in the result.
@@ -136,24 +137,29 @@ def patch(
 def interactions(
     plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, engine: Engine, max_bytes: int
 ) -> dict[str, xr.DataArray]:
-    """`<metric>_interaction` for metrics of one run, where exactly one pair is patched in both directions."""
+    """`<metric>_interaction` for metrics of one run, over the pairs of stages that are patched in both directions."""
     wanted = {name: metric for name, metric in metrics.items() if name in OF_ONE_RUN}
-    ends = {(direction.donor, direction.recipient) for direction in plan.directions}
-    if not wanted or len(ends) != 2 or ends != {end[::-1] for end in ends} or len(plan.ids) > plan.n_prompts:
+    pairs = both_ways(plan.directions)
+    if not wanted or not pairs or len(plan.ids) > plan.n_prompts:
         return {}
     whole = Request(("resid_pre",), plan.request.layers, "all")
     cells, positions = all_cells(plan.chain, plan.sequences, whole)
     corners = replace(plan, request=whole, cells=cells, positions=positions, variants=("asked",), donor="same")
     ran = run_plan(corners, wanted, attractor, engine, max_bytes, "interaction")
-    dataset = ran.table.dataset()
-    forth, back = sorted(plan.directions, key=lambda direction: direction.donor)
-    pair = {"pair": [f"{plan.chain.names[forth.donor]}|{plan.chain.names[forth.recipient]}"]}
-    return {
-        f"{name}_interaction": interaction_of(dataset, name, forth.name, back.name)
-        .expand_dims(pair)
-        .transpose("prompt", "pair", "layer")
-        for name in wanted
-    }
+    dataset, names = ran.table.dataset(), plan.chain.names
+    labels = xr.DataArray([f"{names[f.donor]}|{names[f.recipient]}" for f, _ in pairs], dims="pair", name="pair")
+    found = {}
+    for name in wanted:
+        each = [interaction_of(dataset, name, forth.name, back.name) for forth, back in pairs]
+        found[f"{name}_interaction"] = xr.concat(each, dim=labels).transpose("prompt", "pair", "layer", ...)
+    return found
+
+
+def both_ways(directions: Sequence[Direction]) -> list[tuple[Direction, Direction]]:
+    """Directions with their opposites, from the earlier stage to the later one first."""
+    back = {(direction.recipient, direction.donor): direction for direction in directions}
+    forth = [direction for direction in directions if direction.donor < direction.recipient]
+    return [(d, back[(d.donor, d.recipient)]) for d in forth if (d.donor, d.recipient) in back]
 
 
 def labelled(table: Table) -> xr.Dataset:

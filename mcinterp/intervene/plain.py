@@ -17,7 +17,6 @@ from mcinterp.intervene.sites import SITES, hook_name
 from mcinterp.intervene.sweep import Ends, Finals, Tick, active_sequences
 
 
-@torch.inference_mode()
 def run_plainly(plan: Plan, batch: Batch, means: MeanTable, tick: Tick) -> Iterator[Ends | Finals]:
     """The clean ends of a batch, then each branch's distributions; see `mcinterp.intervene.sweep.run_sweep`."""
     yield plain_ends(plan, batch)

@@ -95,6 +95,7 @@ def run_batches(
     return table
 
 
+@torch.inference_mode()
 def fill(table: Table, batch: Batch, readings: Iterator[Ends | Finals]) -> None:
     """Put what a batch reads into a table."""
     for reading in readings:

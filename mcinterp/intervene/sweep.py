@@ -301,8 +301,8 @@ def active_sequences(plan: Plan, batch: Batch) -> dict[int, set[int]]:
         active.setdefault(donor, set()).add(plan.end_sequence(branch.sequence))
         if branch.source.kind in ("stage", "random"):
             active.setdefault(branch.source.stage, set()).add(branch.source.sequence)
-        for stage in (0, len(plan.chain.stages) - 1):
-            active.setdefault(stage, set()).add(branch.sequence)
+        active.setdefault(0, set()).add(branch.sequence)
+        active.setdefault(max(plan.directions[branch.direction][1:]), set()).add(branch.sequence)
     return active
 
 
@@ -326,7 +326,6 @@ def read_ids(plan: Plan, batch: Batch, editor: Editor, on: Sequence[bool], numbe
     return np.asarray(clean + patched, dtype=np.int64)
 
 
-@torch.inference_mode()
 def run_sweep(plan: Plan, batch: Batch, means: MeanTable, tick: Tick) -> Iterator[Ends | Finals]:
     """The clean ends of a batch, then its branches' distributions, some rows at a time."""
     sweep = lay_out(plan, batch, means)

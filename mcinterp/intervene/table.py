@@ -35,26 +35,33 @@ class Table:
         self.values = {name: np.full(self.cells, np.nan) for name in metrics}
         self.donor = {name: np.full(shape, np.nan) for name in metrics}
         self.recipient = {name: np.full(shape, np.nan) for name in metrics}
-        self.attractor = np.full(shape[1:], -1, dtype=np.int64)
+        self.attractor = np.full(shape, -1, dtype=np.int32)
         self.ends: Ends | None = None
 
     def take_ends(self, batch: Batch, ends: Ends) -> None:
         """Keep a batch's clean distributions, choose what is followed, and measure them."""
         self.ends = ends
         self.local = {sequence: place for place, sequence in enumerate(ends.sequences)}
-        followed = ends.by_stage[max(ends.by_stage)].argmax(dim=-1)
-        self.followed = followed if self.given is None else torch.full_like(followed, self.given)
-        self.rivals, self.belongs = divergence.plausible_set(ends.by_stage[0].to(followed.device), self.followed)
+        chosen = [self.follow(ends, max(d.donor, d.recipient)) for d in self.plan.directions]
+        self.followed, self.rivals, self.belongs = (torch.stack(each) for each in zip(*chosen, strict=True))
         prompts = list(dict.fromkeys(branch.sequence for branch in batch.branches))
         pairs = [(p, r) for p in prompts for r, column in enumerate(self.plan.read_columns(p)) if column >= 0]
         at = tuple(np.asarray(each) for each in zip(*pairs, strict=True))
-        self.attractor[at] = [int(self.followed[self.local[p], r]) for p, r in pairs]
         for number in range(len(self.plan.directions)):
+            self.attractor[(number, *at)] = [int(self.followed[number, self.local[p], r]) for p, r in pairs]
             reading = self.reading(None, [(number, *pair) for pair in pairs])
             for name, value in evaluate(self.metrics, replace(reading, log_probs=reading.donor)).items():
                 self.donor[name][(number, *at)] = value.numpy()
             for name, value in evaluate(self.metrics, replace(reading, log_probs=reading.recipient)).items():
                 self.recipient[name][(number, *at)] = value.numpy()
+
+    def follow(self, ends: Ends, tuned: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The followed token at every read position, a stage's most likely one unless given, and its rivals."""
+        likely = ends.by_stage[tuned].argmax(dim=-1).cpu()
+        followed = likely if self.given is None else torch.full_like(likely, self.given)
+        base = ends.by_stage[0]
+        rivals, belongs = divergence.plausible_set(base, followed.to(base.device))
+        return followed, rivals.cpu(), belongs.cpu()
 
     def take(self, batch: Batch, finals: Finals) -> None:
         """Measure some branches."""
@@ -79,14 +86,14 @@ class Table:
         donor = torch.stack([self.end(self.plan.directions[d].donor, self.plan.end_sequence(p), r) for d, p, r in rows])
         recipient = torch.stack([self.end(self.plan.directions[d].recipient, p, r) for d, p, r in rows])
         where = donor.device if log_probs is None else log_probs.device
-        at = (torch.tensor([self.local[p] for _, p, _ in rows]), torch.tensor([r for _, _, r in rows]))
+        at = tuple(torch.tensor(each) for each in zip(*((d, self.local[p], r) for d, p, r in rows), strict=True))
         return Reading(
             log_probs=donor if log_probs is None else log_probs,
             donor=donor.to(where),
             recipient=recipient.to(where),
-            attractor=self.followed.cpu()[at].to(where),
-            rivals=self.rivals.cpu()[at].to(where),
-            belongs=self.belongs.cpu()[at].to(where),
+            attractor=self.followed[at].to(where),
+            rivals=self.rivals[at].to(where),
+            belongs=self.belongs[at].to(where),
         )
 
     def end(self, stage: int, sequence: int, read: int) -> torch.Tensor:
@@ -117,8 +124,7 @@ class Table:
                 coords["control"] = list(self.plan.variants[1:])
             for end, values in (("donor", self.donor[name]), ("recipient", self.recipient[name])):
                 data[f"{name}_{end}"] = self.end_labelled(typed(values, name))
-        followed = np.broadcast_to(self.attractor.astype(np.int32), next(iter(self.donor.values())).shape)
-        data["attractor"] = self.end_labelled(followed)
+        data["attractor"] = self.end_labelled(self.attractor)
         return xr.Dataset(data, coords=coords)
 
     def labels(self) -> dict[str, list | None]:

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from mcinterp.errors import InputError, first_line
 from mcinterp.landmarks import most_changed_prompts
 from mcinterp.run import Run
-from mcinterp.show import figures
+from mcinterp.show import figures, patch_figures
 
 PNG_SCALE = 2
 
@@ -27,8 +29,14 @@ def write_figures(run: Run, out: str | Path) -> list[Path]:
 
 
 def pictures(run: Run) -> dict[str, Any]:
-    """The charts of a run by name; the lens grid is that of the prompt that changed most."""
-    lens = run.load("lens")
+    """The charts of a run by name, of the analyses that it holds."""
+    of_lens = lens_pictures(run.load("lens")) if run.holds("lens") else {}
+    of_patch = patch_figures.pictures(run.load("patch")) if run.holds("patch") else {}
+    return {**of_lens, **{f"patch_{name}": chart for name, chart in of_patch.items()}}
+
+
+def lens_pictures(lens: xr.Dataset) -> dict[str, Any]:
+    """Entropies by depth and position; the lens grid is that of the prompt that changed most."""
     by_depth = {
         f"entropy_by_depth_{name}": figures.entropy_by_depth(lens, lens_name=name)
         for name in lens["lens"].values.tolist()

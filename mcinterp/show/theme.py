@@ -7,6 +7,7 @@ import altair as alt
 
 BASE, TUNED = "#0072B2", "#D55E00"
 BETWEEN = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+SITES = ("#1c1c1e", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#999999")
 SEQUENTIAL, DIVERGING = "viridis", "blueorange"
 FONT = "system-ui, sans-serif"
 
@@ -32,3 +33,8 @@ def themed(chart: Any) -> Any:
         .configure_title(fontSize=13, anchor="start", fontWeight=600)
         .configure_legend(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
     )
+
+
+def site_scale(sites: Sequence[str]) -> alt.Scale:
+    """Colours of sites, none of which is the base's or the last stage's."""
+    return alt.Scale(domain=list(sites), range=[SITES[i % len(SITES)] for i in range(len(sites))])

@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import Build
 from mcinterp.cli import main
-from mcinterp.comparison import Question, compare, default_prompts
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
+from mcinterp.jobs.comparison import CompareQuestion, compare
+from mcinterp.jobs.question import default_prompts
 from mcinterp.prompts import Prompts
 from mcinterp.results import load, provenance_of
 from mcinterp.run import Run
@@ -22,16 +23,16 @@ TEXTS = ["Are bugs real?", ">be me\n", "Pick a number:", "one", "One more"]
 
 
 @pytest.fixture(scope="module")
-def question(tiny: Build) -> Question:
+def question(tiny: Build) -> CompareQuestion:
     """A chain of three tiny stages."""
     stages = tuple(f"{stage}={tiny('llama', stage)}" for stage in ("base", "tuned", "later"))
-    return Question(
+    return CompareQuestion(
         stages=stages, decoding=Decoding(5), template="both", tuned_lens="fit", fit=Fit(samples=1, steps=40)
     )
 
 
 @pytest.fixture(scope="module")
-def run(question: Question, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(question: CompareQuestion, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The finished run."""
     return compare(question, tmp_path_factory.mktemp("runs") / "tiny", prompts=Prompts.from_texts(TEXTS))
 
@@ -40,7 +41,7 @@ def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "run.json", "summary.json", "report.html", "tuned_lens",
-        "lens.nc", "landmarks.nc", "onset.nc", "attractors.nc", "attention.nc",
+        "lens.nc", "landmarks.nc", "onset.nc", "attractors.nc", "attention.nc", "patch.nc",
     }  # fmt: skip
     record = run.read("run.json")
     assert record["state"] == "finished"
@@ -51,7 +52,7 @@ def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
 
 
 def test_every_dataset_of_a_run_says_its_units_and_where_it_came_from(run: Run) -> None:
-    for name in ("lens", "landmarks", "onset", "attractors", "attention"):
+    for name in ("lens", "landmarks", "onset", "attractors", "attention", "patch"):
         dataset = run.load(name)
         assert [v for v in dataset.data_vars if "units" not in dataset[v].attrs] == []
         assert [c["name"] for c in provenance_of(dataset)["checkpoints"]] == ["base", "tuned", "later"]
@@ -88,8 +89,8 @@ def test_entropies_are_those_of_plain_transformers(run: Run, tiny: Build) -> Non
             assert entry["attractor_probability"][stage] == pytest.approx(probability, abs=1e-5)
 
 
-def test_running_again_replaces_and_repeats(question: Question, run: Run) -> None:
-    before = {name: load(run.path / f"{name}.nc") for name in ("lens", "onset", "attractors")}
+def test_running_again_replaces_and_repeats(question: CompareQuestion, run: Run) -> None:
+    before = {name: load(run.path / f"{name}.nc") for name in ("lens", "onset", "attractors", "patch")}
     summary = (run.path / "summary.json").read_text()
     again = compare(question, run.path, prompts=Prompts.from_texts(TEXTS))
     for name, dataset in before.items():
@@ -100,7 +101,9 @@ def test_running_again_replaces_and_repeats(question: Question, run: Run) -> Non
 def test_an_identical_pair_changes_nothing(tiny: Build, tmp_path: Path) -> None:
     folder = str(tiny("llama"))
     run = compare(
-        Question(stages=(folder, folder), decoding=Decoding(3)), tmp_path / "run", prompts=Prompts.from_texts(TEXTS)
+        CompareQuestion(stages=(folder, folder), decoding=Decoding(3)),
+        tmp_path / "run",
+        prompts=Prompts.from_texts(TEXTS),
     )
     summary = run.read("summary.json")
     assert summary["entropy"]["difference"]["mean"] == 0.0
@@ -117,7 +120,7 @@ def test_default_prompts_fit_context_and_vocabulary(chain) -> None:
     assert ["".join(tokens) for tokens in rendered.tokens] == [p.text for p in prompts.items]
 
 
-def test_a_directory_with_other_things_is_left_alone(question: Question, tmp_path: Path) -> None:
+def test_a_directory_with_other_things_is_left_alone(question: CompareQuestion, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="holds 'thesis.tex' and no run; give an empty or a new one"):
         compare(question, tmp_path, prompts=Prompts.from_texts(TEXTS))
@@ -192,7 +195,7 @@ def test_help_reads_from_the_top(capsys: pytest.CaptureFixture) -> None:
 
 def test_real_entropies_are_those_of_plain_transformers(real: Path, tmp_path: Path) -> None:
     folders = [str(real / name) for name in ("own-gpt-base", "own-gpt-sft")]
-    summary = compare(Question(stages=tuple(folders)), tmp_path / "run").read("summary.json")
+    summary = compare(CompareQuestion(stages=tuple(folders)), tmp_path / "run").read("summary.json")
     assert len(summary["prompts"]) >= 20
     assert summary["entropy"]["difference"]["ci_high"] < 0
     for folder in folders:
@@ -209,7 +212,7 @@ def test_real_entropies_are_those_of_plain_transformers(real: Path, tmp_path: Pa
 def test_a_real_tied_and_grouped_checkpoint_against_itself_gives_zeros(real: Path, tmp_path: Path) -> None:
     folder = str(real / "stories260K")
     prompts = Prompts.from_texts(["Once upon a time", "Lily and Tom went to the", "One day"])
-    run = compare(Question(stages=(folder, folder)), tmp_path / "run", prompts=prompts)
+    run = compare(CompareQuestion(stages=(folder, folder)), tmp_path / "run", prompts=prompts)
     lens = run.load("lens")
     for name in ("kl_stage_to_base", "kl_base_to_stage"):
         assert np.nanmax(np.abs(lens[name].values)) == 0.0
@@ -222,3 +225,25 @@ def test_a_real_tied_and_grouped_checkpoint_against_itself_gives_zeros(real: Pat
 def test_real_checkpoints_of_other_shapes_are_refused(real: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["compare", str(real / "own-gpt-base"), str(real / "stories260K")]) == 2
     assert "the checkpoints differ in architecture" in capsys.readouterr().err
+
+
+def test_every_later_stage_is_patched_against_the_base(run: Run) -> None:
+    patched = run.load("patch")
+    assert patched["direction"].values.tolist() == ["base_to_tuned", "tuned_to_base", "base_to_later", "later_to_base"]
+    assert patched["pair"].values.tolist() == ["base|tuned", "base|later"]
+    lens = run.load("lens").sel(lens="own", site="resid_post", layer=2, position=0)
+    for stage in ("tuned", "later"):
+        likely = lens["top_token"].sel(stage=stage).isel(choice=0)
+        for direction in (f"base_to_{stage}", f"{stage}_to_base"):
+            assert patched["attractor"].sel(direction=direction).values.tolist() == likely.values.tolist()
+
+
+def test_only_the_named_analyses_are_made(tiny: Build, tmp_path: Path) -> None:
+    arguments = ["compare", str(tiny("llama")), str(tiny("llama", "tuned")), "--out", str(tmp_path / "run"), "--quiet"]
+    assert main([*arguments, "--only", "patch"]) == 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"run.json", "summary.json", "report.html", "patch.nc"}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert 'id="patch"' in page
+    assert 'id="depth"' not in page
+    with pytest.raises(InputError, match="got analyses \\['lense'\\]; give some of lens, attractors, patch"):
+        CompareQuestion(stages=("a", "b"), only=("lense",))

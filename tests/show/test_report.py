@@ -11,9 +11,9 @@ import pytest
 
 from conftest import Build
 from mcinterp.cli import main
-from mcinterp.comparison import Question, compare
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
+from mcinterp.jobs.comparison import CompareQuestion, compare
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
 from mcinterp.show import circuits, figures
@@ -30,7 +30,7 @@ HOSTILE = [
 def run(tiny: Build, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run over hostile prompts."""
     stages = (f"base={tiny('llama')}", f"mid={tiny('llama', 'later')}", f"tuned={tiny('llama', 'tuned')}")
-    question = Question(stages=stages, decoding=Decoding(4))
+    question = CompareQuestion(stages=stages, decoding=Decoding(4))
     return compare(question, tmp_path_factory.mktemp("report") / "run", prompts=Prompts.from_texts(HOSTILE))
 
 
@@ -80,8 +80,10 @@ def test_hostile_text_is_escaped_in_the_source(page: str) -> None:
 def test_everything_is_drawn_and_nothing_hostile_ran(drawn: str) -> None:
     assert re.search(r"<title>base → mid → tuned · mcinterp</title>", drawn)
     charts = re.findall(r'<div class="chart[^"]*" data-chart="([^"]+)"[^>]*>(.*?)</div>', drawn, re.DOTALL)
-    assert [name for name, _ in charts] == ["depth-own", "depth-common", "position"]
-    assert drawn.count("<svg") >= 4
+    assert [name for name, _ in charts] == [
+        "depth-own", "depth-common", "position", "patch-effects", "patch-interaction",
+    ]  # fmt: skip
+    assert drawn.count("<svg") >= 6
     tokens = drawn.split('id="tokens"')[1].split("<h3>")[0]
     assert "p(base)" in tokens
     assert "p(tuned)" in tokens
@@ -100,7 +102,8 @@ def test_components_refuse_unequal_lengths_and_escape_tokens() -> None:
 
 def test_pictures_are_written_without_a_browser(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["figures", str(run.path), "--out", str(tmp_path / "figures")]) == 0
-    names = ["entropy_by_depth_own", "entropy_by_depth_common", "entropy_by_position", "lens_grid"]
+    of_lens = ["entropy_by_depth_own", "entropy_by_depth_common", "entropy_by_position", "lens_grid"]
+    names = [*of_lens, "patch_effects", "patch_interaction"]
     listed = [Path(line).name for line in capsys.readouterr().out.split()]
     assert listed == [f"{name}.{suffix}" for name in names for suffix in ("svg", "png")]
     for name in names:
@@ -120,7 +123,7 @@ def test_lens_cells_hold_what_the_dataset_says(run: Run) -> None:
 def test_a_run_that_read_few_positions_has_a_report_too(tiny: Build, tmp_path: Path) -> None:
     stages = (str(tiny("llama")), str(tiny("llama", "tuned")))
     for positions in ("last", "prompt", "completion"):
-        question = Question(stages=stages, decoding=Decoding(3), positions=positions, tuned_lens="none")
+        question = CompareQuestion(stages=stages, decoding=Decoding(3), positions=positions, tuned_lens="none")
         run = compare(question, tmp_path / positions, prompts=Prompts.from_texts(["Are bugs real?", "ab"]))
         columns = {cell["column"] for cell in figures.lens_cells(run.load("lens"), 0, "own")}
         assert len(columns) == {"last": 1, "prompt": 5, "completion": 4}[positions]

@@ -1,0 +1,67 @@
+"""The command line: `mcinterp VERB BASE TUNED [STAGE...] [options]`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from mcinterp import __version__
+from mcinterp.cli.comparing import add_compare
+from mcinterp.cli.lenses import add_fit_lens
+from mcinterp.cli.options import Parser, question_parser
+from mcinterp.cli.patching import add_patch
+from mcinterp.cli.runs import add_figures, add_report
+from mcinterp.errors import InputError
+
+DESCRIPTION = """\
+Where does mode collapse appear between a base language model and its tuned checkpoints?
+
+  mcinterp VERB BASE TUNED [STAGE...] [options]     mcinterp VERB --help says what a verb takes
+"""
+EPILOG = """\
+A checkpoint is a hub id (org/name or org/name@revision), a directory in Hugging Face format, a PEFT adapter directory
+(or BASE+ADAPTER), or pocket:base, pocket:sft, pocket:rl, pocket:overoptimised; NAME=CHECKPOINT names the stage.
+
+examples:
+  mcinterp compare pocket:base pocket:sft pocket:rl
+  mcinterp compare org/model org/model-instruct --template both --device cuda --dtype bfloat16
+  mcinterp compare base=./ckpt/base sft=./ckpt/sft rl=./ckpt/rl --prompts my.jsonl --out runs/mine
+  mcinterp patch pocket:base pocket:sft --sites z --heads each --out runs/heads
+"""
+QUESTIONS = {
+    "compare": (add_compare, "compare checkpoints layer by layer and write a report"),
+    "patch": (add_patch, "put one checkpoint's activations into another's run, site by site"),
+    "fit-lens": (add_fit_lens, "fit a tuned lens for every stage"),
+}
+OF_RUNS = {
+    "report": (add_report, "write the report of a run again"),
+    "figures": (add_figures, "write the pictures of a run as SVG and PNG"),
+}
+
+
+def parser() -> Parser:
+    """All verbs."""
+    top = Parser(
+        prog="mcinterp", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"mcinterp {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    shared = question_parser()
+    for name, (add, said) in QUESTIONS.items():
+        add(verbs.add_parser(name, parents=[shared], help=said))
+    for name, (add, said) in OF_RUNS.items():
+        add(verbs.add_parser(name, help=said))
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 when it worked, 2 and one sentence on bad input."""
+    options = parser().parse_args(arguments)
+    if getattr(options, "quiet", False):
+        os.environ["TQDM_DISABLE"] = "1"
+    try:
+        options.call(options)
+    except InputError as error:
+        print(f"mcinterp: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,7 @@
+"""`python -m mcinterp.cli`."""
+
+import sys
+
+from mcinterp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Whole jobs: a question put to checkpoints, answered by analyses that are written into a run directory."""

@@ -1,0 +1,110 @@
+"""One sweep of cross-model patching as a job: what is asked on the command line, into a run directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+from mcinterp.completions import Decoding
+from mcinterp.intervene.cells import Heads, Neurons
+from mcinterp.intervene.held import generate_patched
+from mcinterp.intervene.inputs import as_sequences
+from mcinterp.intervene.patching import BOTH, GIGABYTE, STANDARD, patch
+from mcinterp.intervene.places import PositionChoice
+from mcinterp.intervene.running import Engine
+from mcinterp.intervene.sites import SiteName
+from mcinterp.jobs.question import Asked, Question, Say, ask, silent
+from mcinterp.prompts import Prompts
+from mcinterp.run import Run
+from mcinterp.sequences import Sequences, teacher_force
+from mcinterp.summary import held_summary, patch_summary
+
+
+@dataclass(frozen=True)
+class PatchQuestion(Question):
+    """What `mcinterp patch` is asked: the question and the sweep; see `mcinterp.patch` for each entry.
+
+    `generate` tokens are also written under each patch, after the `generate_prompts` first prompts.
+    """
+
+    sites: tuple[SiteName, ...] = STANDARD
+    layers: tuple[int, ...] | None = None
+    positions: PositionChoice = "last"
+    each_position: bool = False
+    heads: Heads = None
+    neurons: Neurons = None
+    window: int = 1
+    directions: tuple[str, ...] = BOTH
+    donor: Literal["same", "mean", "zero"] = "same"
+    donor_prompts: str | None = None
+    read_at: tuple[int, ...] = (0,)
+    written_by: str | None = None
+    metrics: tuple[str, ...] | None = None
+    controls: bool = True
+    engine: Engine = "auto"
+    verify: int = 0
+    max_bytes: int = GIGABYTE
+    generate: int = 0
+    generate_prompts: int = 8
+    temperature: float = 0.0
+
+
+def patch_checkpoints(
+    question: PatchQuestion, out: str | Path, *, prompts: Prompts | None = None, say: Say = silent
+) -> Run:
+    """Run a sweep and write `patch.nc` (and `held.nc`), the summary and the report into the run directory `out`.
+
+    Raises `InputError` for anything that does not exist, before an earlier run in the directory is replaced.
+    """
+    asked = ask(question, prompts, say)
+    Run.at(out)
+    say("patching across models")
+    patched = sweep(asked, question)
+    held = write_held(asked, question) if question.generate else None
+    run = asked.begin(out)
+    found: dict[str, Any] = {"patch": patch_summary(run.save("patch", patched))}
+    if held is not None:
+        found["held"] = held_summary(run.save("held", held))
+    return asked.finish(run, **found)
+
+
+def sweep(asked: Asked, question: PatchQuestion) -> xr.Dataset:
+    """The sweep that a question asks for."""
+    donors = asked.chain.render(Prompts.named(question.donor_prompts)) if question.donor_prompts else None
+    return patch(
+        asked.chain,
+        sequences_for(asked, question),
+        **shared(question),
+        positions=question.positions,
+        each_position=question.each_position,
+        metrics=question.metrics,
+        donor=question.donor,
+        donor_prompts=donors,
+        read_at=question.read_at,
+        attractor=asked.attractor,
+        engine=question.engine,
+        verify=question.verify,
+        max_bytes=question.max_bytes,
+    )
+
+
+def shared(question: PatchQuestion) -> dict[str, Any]:
+    """What a sweep and a held patch are both asked."""
+    names = ("sites", "layers", "directions", "heads", "neurons", "window", "controls", "seed")
+    return {name: getattr(question, name) for name in names}
+
+
+def sequences_for(asked: Asked, question: PatchQuestion) -> Sequences:
+    """The prompts, with a completion as long as the furthest read position needs."""
+    furthest = max(question.read_at, default=0)
+    if furthest < 1:
+        return as_sequences(asked.chain, asked.rendered)
+    return teacher_force(asked.chain, asked.rendered, Decoding(furthest), by=question.written_by)
+
+
+def write_held(asked: Asked, question: PatchQuestion) -> xr.Dataset:
+    """What the recipient writes under each patch, after the first prompts."""
+    decoding = Decoding(question.generate, question.temperature, question.seed)
+    prompts = asked.rendered.select(range(min(question.generate_prompts, len(asked.rendered))))
+    return generate_patched(asked.chain, prompts, **shared(question), decoding=decoding)

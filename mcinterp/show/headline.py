@@ -1,0 +1,65 @@
+"""What a run found, in a few sentences, from its summary."""
+
+from typing import Any
+
+OUTPUTS = ("attn_out", "mlp_out", "z", "mlp_post")
+
+
+def lead(summary: dict[str, Any]) -> str:
+    """The sentences that a report begins with: one part for every analysis that was made."""
+    parts = [say(summary) for name, say in SAID.items() if name in summary]
+    return (
+        " ".join(part for part in parts if part)
+        or f"{summary['n_prompts']} prompts under {len(summary['stages'])} stages."
+    )
+
+
+def entropy_sentence(summary: dict[str, Any]) -> str:
+    """Entropy along the stages, and the stage that lost most."""
+    stages, base = summary["stages"], summary["stages"][0]
+    means = ", ".join(f"{summary['entropy'][name]['mean']:.2f} in {name}" for name in stages)
+    name, gap = min(summary["entropy_differences"].items(), key=lambda item: item[1]["mean"])
+    begin = f"After the prompt the next token has an entropy of {means} (nats, mean of {summary['n_prompts']} prompts)."
+    if gap["mean"] >= 0:
+        return f"{begin} No stage has less than {base}."
+    ends = "" if gap["ci_low"] is None else f" (95 % interval {gap['ci_low']:+.2f} to {gap['ci_high']:+.2f})"
+    certain = gap["ci_high"] is not None and gap["ci_high"] < 0
+    doubt = "" if certain else ", which these prompts do not tell from nothing"
+    return f"{begin} The largest fall from {base} is in {name}, by {gap['mean']:.2f}{ends}{doubt}."
+
+
+def patch_sentence(summary: dict[str, Any]) -> str:
+    """For the pair of stages that lie furthest apart, the attention or MLP output whose patch moves furthest."""
+    directions = sorted(summary["patch"]["directions"].items(), key=lambda item: -abs(item[1]["gap"] or 0.0))
+    said = [direction_sentence(name, one) for name, one in directions[:2]]
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def direction_sentence(name: str, one: dict[str, Any]) -> str:
+    """One direction's best output site beside a random change of the same size, read after the prompt."""
+    cells = [cell for cell in one["cells"] if cell["site"] in OUTPUTS and cell["share"] is not None]
+    if not cells:
+        return ""
+    best = max(cells, key=lambda cell: cell["share"])
+    place = " ".join(f"{axis} {best[axis]}" for axis in ("layer", "head", "position") if axis in best)
+    known = (
+        []
+        if best["share_low"] is None
+        else [f"95 % interval {percent(best['share_low'])} to {percent(best['share_high'])}"]
+    )
+    known += (
+        [] if best.get("random") is None else [f"a random change of equal size {percent(best['random'] / one['gap'])}"]
+    )
+    said = f" ({'; '.join(known)})." if known else "."
+    return (
+        f"Put into {one['recipient']}, {one['donor']}'s {best['site']} of {place} moves {percent(best['share'])} "
+        f"of the {abs(one['gap']):.2f} nats of log-odds between them{said}"
+    )
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage."""
+    return f"{round(100 * share)} %"
+
+
+SAID = {"entropy": entropy_sentence, "patch": patch_sentence}

@@ -1,0 +1,95 @@
+"""What the report draws of each analysis: chart specifications, rows and components, and what its text needs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import altair as alt
+import numpy as np
+import xarray as xr
+
+from mcinterp.landmarks import most_changed_prompts
+from mcinterp.results import provenance_of
+from mcinterp.run import Run
+from mcinterp.show import circuits, figures, patch_figures
+
+EXPLORED = 8
+ATTENTION_CELLS = 300_000
+HELD_EXAMPLES = 8
+
+
+class Made(NamedTuple):
+    """Charts by name, other data that the page's script draws, and what the templates need."""
+
+    charts: dict[str, Any]
+    drawn: dict[str, Any]
+    context: dict[str, Any]
+
+
+def lens_data(run: Run, summary: dict[str, Any]) -> Made:
+    """Entropies by depth and position, and the prompts to look at: lens cells, tokens, attention."""
+    lens = run.load("lens")
+    names, explored = lens["lens"].values.tolist(), most_changed_prompts(lens, EXPLORED)
+    charts = {f"depth-{name}": figures.entropy_by_depth(lens, lens_name=name) for name in names}
+    charts["position"] = figures.entropy_by_position(lens)
+    drawn = {
+        "grid": figures.lens_grid_chart(lens, alt.NamedData("cells")).to_dict(),
+        "cells": {f"{i}|{name}": figures.lens_cells(lens, i, name) for i in explored for name in names},
+        "tokens": {str(i): circuits.token_probabilities(lens, i) for i in explored},
+        "attention": attention_components(run.load("attention")) if run.holds("attention") else {},
+    }
+    context = {
+        "lenses": names,
+        "written_by": provenance_of(lens)["completions"],
+        "explored": [(i, summary["prompts"][i]["text"], summary["prompts"][i]["rendering"]) for i in explored],
+    }
+    return Made({name: chart.to_dict() for name, chart in charts.items()}, drawn, context)
+
+
+def patch_data(run: Run, summary: dict[str, Any]) -> Made:
+    """Effects by layer or over heads and positions, and the interaction."""
+    charts = {f"patch-{name}": chart.to_dict() for name, chart in patch_figures.pictures(run.load("patch")).items()}
+    return Made(charts, {}, {"patch": summary["patch"], "patch_charts": list(charts)})
+
+
+def held_data(run: Run, summary: dict[str, Any]) -> Made:
+    """How many trajectories leave under each patch, and what some of them wrote."""
+    held = run.load("held")
+    charts = {"held-leaves": patch_figures.held_leaves(held).to_dict()}
+    return Made(charts, {}, {"held_charts": list(charts), "held_examples": held_examples(held, summary["held"])})
+
+
+def held_examples(held: xr.Dataset, summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """By direction, what was written under the patch that most trajectories leave at, beside the unpatched text."""
+    examples = {}
+    for direction, one in summary.items():
+        best = max(one["cells"], key=lambda cell: cell["leaves"])
+        cell = {axis: best[axis] for axis in ("site", "layer", "head") if axis in best}
+        first = held.sel(direction=direction).isel(sample=0)
+        patched, clean = first["completion"].sel(cell).values, first["completion_recipient"].values
+        examples[direction] = [
+            {"text": str(text), "unpatched": str(before), "patched": str(after), **cell}
+            for text, before, after in zip(held["text"].values, clean, patched, strict=True)
+        ][:HELD_EXAMPLES]
+    return examples
+
+
+def attention_components(attention: xr.Dataset) -> dict[str, Any]:
+    """Attention of base and tuned by prompt, in the layers where their patterns differ most, as far as space goes."""
+    ends = [attention["stage"].values.tolist()[i] for i in (0, -1)]
+    components: dict[str, Any] = {}
+    for prompt in attention["prompt"].values.tolist():
+        layers = differing_layers(attention.sel(prompt=prompt))
+        components[str(prompt)] = {
+            str(layer): [circuits.attention_of(attention, prompt, stage, layer) for stage in ends] for layer in layers
+        }
+    return components
+
+
+def differing_layers(attention: xr.Dataset) -> Sequence[int]:
+    """Layers whose patterns differ most between base and tuned (mean total variation), few enough for a page."""
+    pattern = attention["attention"]
+    gap = (abs(pattern.isel(stage=-1) - pattern.isel(stage=0)).sum("key") / 2).mean(["query", "head"])
+    cells = int(pattern.sizes["head"] * int(attention["n_tokens"]) ** 2 * 2)
+    affordable = max(1, ATTENTION_CELLS // cells)
+    order = np.argsort(-gap.values, kind="stable")[:affordable]
+    return sorted(gap["layer"].values[order].tolist())
