@@ -73,7 +73,7 @@ def logit_lens(
 
     Returns a dataset over `lens, stage, prompt, position, layer, site` (site is `resid_pre`, `resid_mid` or
     `resid_post`; `resid_post` of the last layer under `own` is the model's own distribution) with the variables of
-    `mcinterp.results.VARIABLES` in nats; missing where a prompt has no such position. `attractor` is the token id to
+    `mcinterp.variables.VARIABLES` in nats; missing where a prompt has no such position. `attractor` is the token id to
     follow everywhere; by default, at each position, the last stage's most likely token. Logits are made for a few
     rows at a time, so memory grows neither with layers nor with positions times the vocabulary.
     """

@@ -11,7 +11,7 @@ import mcinterp
 
 ROOT = Path(mcinterp.__file__).parent
 ORDER = [
-    "errors", "organisms", "divergence", "statistics", "rendering", "prompts", "checkpoints", "readout",
+    "errors", "variables", "organisms", "divergence", "statistics", "rendering", "prompts", "checkpoints", "readout",
     "alignment", "chain", "batching", "capture", "completions", "sequences", "results", "scoring",
     "lens_table", "lens", "tuned_lens", "attention", "attractors", "landmarks", "intervene", "effects",
     "summary", "run", "show", "jobs", "cli",

@@ -42,9 +42,12 @@ class Row(NamedTuple):
     sample: int
 
 
-@dataclass
+@dataclass(repr=False)
 class Hold:
-    """Edits of a batch of trajectories, row by row, carried out at every step."""
+    """Edits of a batch of trajectories, row by row, carried out at every step.
+
+    It has no `repr` of its own, for adding a hook takes the hook's, and that would write out all tensors.
+    """
 
     kind: Kind
     edits: dict[Place, list[tuple[tuple[int, ...] | None, list[int]]]]

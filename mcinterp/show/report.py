@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 import vl_convert
 
-from mcinterp.results import VARIABLES, write_text
+from mcinterp.results import write_text
 from mcinterp.run import REPORT, RUN, SUMMARY, Run
 from mcinterp.show import circuits
 from mcinterp.show.figures import visible

@@ -1,0 +1,1 @@
+"""What the patching benchmark is made of: workloads, the arithmetic floor, and one worker module a library."""
