@@ -14,6 +14,7 @@ from mcinterp.show import circuits
 from mcinterp.show.figures import visible
 from mcinterp.show.headline import lead
 from mcinterp.show.report_data import held_data, lens_data, patch_data
+from mcinterp.variables import VARIABLES
 
 
 class Section(NamedTuple):
