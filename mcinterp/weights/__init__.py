@@ -1,0 +1,1 @@
+"""The update from one checkpoint to another, weight by weight: groups, grafts, interpolation, attribution."""

@@ -1,0 +1,194 @@
+"""Attribution of the fine-tuning update: how much of a metric's change each group of weights made.
+
+Along the straight line W(a) = W_base + a * Delta, a metric M changes by the integral of dM/da, which is a sum over the
+weights. A group's attribution is its part of that integral,
+
+    A_g = sum over i in g of Delta_i * integral from 0 to 1 of dM/dW_i (W(a)) da,
+
+so that the attributions of all groups sum to M(tuned) - M(base) exactly (integrated gradients, Sundararajan et al.
+2017, with weights in the place of inputs). The integral is taken by Gauss-Legendre quadrature; what is missing from the
+sum is reported.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm import tqdm
+
+from mcinterp.chain import Chain, Stage
+from mcinterp.errors import InputError
+from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.results import describe, with_provenance
+from mcinterp.sequences import Sequences, provenance
+from mcinterp.weights.calls import Calls
+from mcinterp.weights.groups import By, Group, groups_of
+from mcinterp.weights.labels import component_labels, prompt_labels
+from mcinterp.weights.scalar import Judged, Scalar, judge, log_probs_of, scalar_named
+from mcinterp.weights.tensors import changed_tensors, installed, slots_of
+
+LEAST_TOTAL = 0.1
+MOST_ERROR = 0.05
+MOST_NODES = 64
+Steps = Literal["each", "base"]
+
+
+def update_attribution(
+    chain: Chain,
+    prompts: PromptsLike,
+    metric: str | Scalar = "attractor_log_odds",
+    *,
+    by: By = "component",
+    nodes: int = 8,
+    read_at: int | Sequence[int] = 0,
+    attractor: int | None = None,
+    steps: Steps = "each",
+) -> xr.Dataset:
+    """Attribute the change of a metric from stage to stage to groups of weights.
+
+    Args:
+        chain: A pair or chain of checkpoints.
+        prompts: Texts, prompts, rendered prompts, or teacher-forced sequences.
+        metric: `entropy`, `attractor_log_prob`, `attractor_log_odds`, `kl_to_base`, `kl_to_tuned` (the earlier and the
+            later stage of a step), or a differentiable function of a `mcinterp.intervene.metrics.Reading`.
+        by: `tensor`, `head`, `component`, `layer` or `kind`; see `mcinterp.weights.groups`.
+        nodes: Gauss-Legendre nodes. Prompts whose attributions miss their total by more than 5 % are integrated again
+            with twice as many, up to 64.
+        read_at: Positions whose next-token distribution is read (0: after the prompt); several are averaged.
+        attractor: The followed token id; by default, in every step, the later stage's most likely token.
+        steps: `each`: from every stage to the next; `base`: from the base to every later stage.
+
+    Returns:
+        A dataset over `stage` (the later one of a step), `prompt` and `component` (with coordinates `site`, `layer`,
+        `head`; -1 where there is none): `attribution` in the metric's unit, and over `stage, prompt`: `total`, the
+        change it must sum to, `completeness_error` = |sum - total| / max(|total|, 0.1), and `nodes` that were needed.
+
+    Raises:
+        InputError: For an unknown metric or grouping, or where no number of nodes reaches a completeness error of 5 %.
+    """
+    if nodes < 1:
+        raise InputError(f"got {nodes} nodes; give 1 or more.")
+    sequences = as_sequences(chain, prompts)
+    reads, followed = reads_of(sequences, read_at), require_token(chain, attractor)
+    groups, (name, scalar) = groups_of(chain.base, by), scalar_named(metric)
+    pieces = []
+    for later in range(1, len(chain.stages)):
+        earlier = later - 1 if steps == "each" else 0
+        judged = judge(chain, sequences, reads, followed, earlier=earlier, later=later)
+        pieces.append(attributed(chain.stages[earlier], chain.stages[later], judged, scalar, groups, nodes))
+    return with_provenance(
+        describe(labelled(chain, sequences, groups, pieces, steps)),
+        analysis="update_attribution",
+        metric=name,
+        by=by,
+        read_at=list(reads),
+        **provenance(chain, sequences),
+    )
+
+
+def attributed(
+    base: Stage, tuned: Stage, judged: Judged, scalar: Scalar, groups: Sequence[Group], nodes: int
+) -> dict[str, np.ndarray]:
+    """Attributions of one step over prompt and group, their totals, what is missing, and the nodes needed."""
+    ends = [judged.values(stage, {"scalar": scalar})["scalar"] for stage in (base, tuned)]
+    total = ends[1] - ends[0]
+    changed = changed_tensors(base, tuned)
+    found = np.zeros((len(judged.ids), len(groups)))
+    used, todo = np.full(len(judged.ids), nodes), list(range(len(judged.ids)))
+    while todo and changed:
+        used[todo] = nodes
+        found[todo] = integral(base, tuned, changed, judged.select(todo), scalar, groups, nodes)
+        error = completeness(found, total)
+        todo = [prompt for prompt in todo if error[prompt] > MOST_ERROR]
+        if todo and 2 * nodes > MOST_NODES:
+            raise InputError(
+                f"from {base.name!r} to {tuned.name!r} the attributions of prompt {todo[0]} miss their total by "
+                f"{100 * error[todo[0]]:.0f} % with {nodes} nodes, so they say nothing; follow another metric."
+            )
+        nodes *= 2
+    return {"attribution": found, "total": total, "completeness_error": completeness(found, total), "nodes": used}
+
+
+def completeness(found: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """|sum of the attributions - total| / max(|total|, 0.1)."""
+    return np.abs(found.sum(axis=1) - total) / np.maximum(np.abs(total), LEAST_TOTAL)
+
+
+def integral(
+    base: Stage,
+    tuned: Stage,
+    changed: Sequence[str],
+    judged: Judged,
+    scalar: Scalar,
+    groups: Sequence[Group],
+    nodes: int,
+) -> np.ndarray:
+    """The path integral of every group, over prompt and group, by Gauss-Legendre quadrature on [0, 1]."""
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    own, theirs = slots_of(base), slots_of(tuned)
+    there = {name: own[name].tensor for name in changed}
+    deltas = Deltas(there, {name: theirs[name].tensor for name in changed})
+    calls = Calls(base, groups, deltas)
+    found = np.zeros((len(judged.ids), len(groups)))
+    steps = list(zip((places + 1) / 2, weights / 2, strict=True))
+    for place, weight in tqdm(steps, desc=f"{base.name} to {tuned.name}", unit="node", delay=2, disable=None):
+        with installed(
+            base, {name: there[name] + float(place) * deltas[name].to(there[name].dtype) for name in changed}
+        ):
+            for prompts, values in derivatives(base, judged, scalar, calls):
+                found[prompts] += weight * values
+    return found
+
+
+class Deltas(Mapping[str, torch.Tensor]):
+    """The change of each tensor, made when it is asked for: no copy of all of them is kept."""
+
+    def __init__(self, base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor]) -> None:
+        self.base, self.tuned = base, tuned
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tuned[name].to(self.base[name].device, torch.float32) - self.base[name].float()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.base)
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+
+def derivatives(stage: Stage, judged: Judged, scalar: Scalar, calls: Calls) -> Iterator[tuple[list[int], np.ndarray]]:
+    """dM/da of every group at the weights in place, for the prompts of each batch: over prompt and group."""
+    reads = judged.reads_each
+    for batch, rows, lines, ends, kept in judged.batches(stage.readout.vocabulary):
+        with calls.listening(len(batch.indices)), torch.enable_grad():
+            values = scalar(judged.reading(log_probs_of(stage, batch, lines, ends, kept), rows))
+            shares = torch.tensor([1.0 / reads[judged.rows[row][0]] for row in rows], device=values.device)
+            (values * shares).sum().backward()
+        yield list(batch.indices), calls.totals.T.numpy()
+
+
+def labelled(
+    chain: Chain,
+    sequences: Sequences,
+    groups: Sequence[Group],
+    pieces: Sequence[Mapping[str, np.ndarray]],
+    steps: Steps,
+) -> xr.Dataset:
+    """Attributions of all steps with their labels."""
+    stages = chain.names
+    data: dict[str, Any] = {}
+    for name in pieces[0]:
+        dims = ("stage", "prompt", "component") if name == "attribution" else ("stage", "prompt")
+        values = np.stack([piece[name] for piece in pieces])
+        data[name] = (dims, values.astype(np.int32 if name == "nodes" else np.float32))
+    return xr.Dataset(
+        data,
+        coords={
+            "stage": list(stages[1:]),
+            "from_stage": ("stage", list(stages[:-1]) if steps == "each" else [stages[0]] * (len(stages) - 1)),
+            **prompt_labels(sequences),
+            **component_labels(groups),
+        },
+    )
