@@ -8,7 +8,7 @@ other than patched activations.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,20 +21,19 @@ from mcinterp.intervene.plan import Direction, directions_of
 from mcinterp.intervene.recovery import with_recovery
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
-from mcinterp.weights.groups import By, Group, chosen_groups, groups_of, tensors_from, together
+from mcinterp.weights.groups import Group, chosen_groups, groups_of, tensors_from, together
 from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.scalar import SCALARS, Judged, Scalar, judge, scalar_named
 from mcinterp.weights.tensors import installed, slots_of
 
 BOTH = ("base_to_tuned", "tuned_to_base")
-Order = Literal["each", "up", "down", "ranges"]
 ORDERS = ("each", "up", "down", "ranges")
 Metrics = Sequence[str] | Mapping[str, Scalar] | None
 
 
 @contextmanager
 def grafted(
-    chain: Chain, groups: Sequence[str] | None = None, *, by: By = "component", direction: str = "base_to_tuned"
+    chain: Chain, groups: Sequence[str] | None = None, *, by: str = "component", direction: str = "base_to_tuned"
 ) -> Iterator[Stage]:
     """The recipient stage with the donor's weights in some groups; its own are back afterwards, bit for bit.
 
@@ -50,7 +49,7 @@ def grafted(
 
 @contextmanager
 def interpolated(
-    chain: Chain, alpha: float, groups: Sequence[str] | None = None, *, by: By = "component"
+    chain: Chain, alpha: float, groups: Sequence[str] | None = None, *, by: str = "component"
 ) -> Iterator[Stage]:
     """The base with W_base + alpha * (W_tuned - W_base) in some groups (all for None); its own are back afterwards."""
     own, theirs = slots_of(chain.base), slots_of(chain.tuned)
@@ -68,8 +67,8 @@ def graft_sweep(
     chain: Chain,
     prompts: PromptsLike,
     *,
-    by: By = "component",
-    order: Order = "each",
+    by: str = "component",
+    order: str = "each",
     groups: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     directions: Sequence[str] = BOTH,
     metrics: Metrics = None,
@@ -138,7 +137,7 @@ def chosen_scalars(metrics: Metrics) -> dict[str, Scalar]:
 
 
 def ordered(
-    chain: Chain, by: By, order: Order, names: Sequence[str] | Mapping[str, Sequence[str]] | None
+    chain: Chain, by: str, order: str, names: Sequence[str] | Mapping[str, Sequence[str]] | None
 ) -> list[Group]:
     """The groups that are grafted, one for every point of the result."""
     if order == "ranges":
@@ -199,7 +198,7 @@ def interpolate(
     *,
     alphas: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
     groups: Sequence[str] | None = None,
-    by: By = "component",
+    by: str = "component",
     metrics: Metrics = None,
     read_at: int | Sequence[int] = 0,
     attractor: int | None = None,

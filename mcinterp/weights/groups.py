@@ -14,12 +14,10 @@ from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.weights.tensors import Slot, slots_of
 
-By = Literal["tensor", "head", "component", "layer", "kind"]
 GROUPINGS = ("tensor", "head", "component", "layer", "kind")
 SITES = {"embed": "embed", "pos_embed": "embed", "embed_ln": "embed", "ln_final": "norm", "unembed": "unembed"}
 BESIDE = {"attn": "attn", "ln1": "attn", "ln1_post": "attn", "mlp": "mlp", "ln2": "mlp", "ln2_post": "mlp"}
 OUT, IN = "out", "in"
-Label: TypeAlias = tuple[str, str, int | None, int | None]
 Label: TypeAlias = tuple[str, str, int | None, int | None]
 
 
@@ -48,7 +46,7 @@ class Group(NamedTuple):
     members: tuple[Member, ...]
 
 
-def groups_of(stage: Stage, by: By) -> list[Group]:
+def groups_of(stage: Stage, by: str) -> list[Group]:
     """All groups of a stage's weights, in the order of computation.
 
     With `head`, a query head holds its rows of the query matrix and its columns of the output matrix; key and value
@@ -65,7 +63,7 @@ def groups_of(stage: Stage, by: By) -> list[Group]:
     return [Group(*label, members=tuple(listed)) for label, listed in members.items()]
 
 
-def labels_of(stage: Stage, slot: Slot, slots: Iterable[Slot], by: By) -> Iterator[tuple[Label, Member]]:
+def labels_of(stage: Stage, slot: Slot, slots: Iterable[Slot], by: str) -> Iterator[tuple[Label, Member]]:
     """The groups that a tensor belongs to (several only where its heads are told apart), each with its part."""
     site, whole = site_of(slot, slots), Member(slot.name, None)
     if by == "head" and site == "attn":
@@ -145,7 +143,7 @@ def tensors_from(recipient: Stage, donor: Stage, groups: Sequence[Group]) -> dic
     return found
 
 
-def chosen_groups(chain: Chain, by: By, names: Sequence[str] | Mapping[str, Sequence[str]] | None) -> list[Group]:
+def chosen_groups(chain: Chain, by: str, names: Sequence[str] | Mapping[str, Sequence[str]] | None) -> list[Group]:
     """All groups, some of them by name, or the caller's own: a mapping from a name to names of groups put together."""
     listed = groups_of(chain.base, by)
     there = {group.name: group for group in listed}

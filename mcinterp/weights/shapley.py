@@ -13,7 +13,7 @@ from mcinterp.intervene.plan import Direction
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
 from mcinterp.weights.grafts import graft_values
-from mcinterp.weights.groups import By, Group, chosen_groups
+from mcinterp.weights.groups import Group, chosen_groups
 from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.scalar import Judged, Scalar, judge, scalar_named
 
@@ -25,7 +25,7 @@ def graft_shapley(
     prompts: PromptsLike,
     metric: str | Scalar = "attractor_log_odds",
     *,
-    by: By = "component",
+    by: str = "component",
     orders: int = 16,
     read_at: int | Sequence[int] = 0,
     attractor: int | None = None,

@@ -87,17 +87,34 @@ def role_of(prefix: str, name: str) -> str:
 
 @contextmanager
 def installed(stage: Stage, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Let a stage compute with other tensors; the very same ones as before are back afterwards, also after an error."""
+    """Let a stage compute with other tensors; the very same ones as before are back afterwards, also after an error.
+
+    They ask for gradients where those before did, since torch lays products out by that, in the last bit.
+    """
     slots, before = slots_of(stage), []
     try:
         for name, tensor in tensors.items():
             slot = slots[name]
-            before.append((slot, slot.holder._parameters[slot.attribute]))
-            slot.holder._parameters[slot.attribute] = torch.nn.Parameter(tensor, requires_grad=False)
+            own = slot.holder._parameters[slot.attribute]
+            before.append((slot, own))
+            slot.holder._parameters[slot.attribute] = torch.nn.Parameter(tensor, requires_grad=own.requires_grad)
         yield
     finally:
         for slot, parameter in reversed(before):
             slot.holder._parameters[slot.attribute] = parameter
+
+
+@contextmanager
+def without_gradients(stage: Stage) -> Iterator[None]:
+    """Let no weight of a stage ask for gradients for a while, so that a backward pass runs through activations alone."""
+    asking = [parameter for parameter in stage.bridge.original_model.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
 
 
 def changed_tensors(base: Stage, tuned: Stage) -> list[str]:

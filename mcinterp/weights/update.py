@@ -11,7 +11,7 @@ sum is reported.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,15 +24,15 @@ from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, requi
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, provenance
 from mcinterp.weights.calls import Calls
-from mcinterp.weights.groups import By, Group, groups_of
+from mcinterp.weights.groups import Group, groups_of
 from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.scalar import Judged, Scalar, judge, log_probs_of, scalar_named
-from mcinterp.weights.tensors import changed_tensors, installed, slots_of
+from mcinterp.weights.tensors import changed_tensors, installed, slots_of, without_gradients
 
 LEAST_TOTAL = 0.1
 MOST_ERROR = 0.05
 MOST_NODES = 64
-Steps = Literal["each", "base"]
+STEPS = ("each", "base")
 
 
 def update_attribution(
@@ -40,11 +40,12 @@ def update_attribution(
     prompts: PromptsLike,
     metric: str | Scalar = "attractor_log_odds",
     *,
-    by: By = "component",
+    by: str = "component",
     nodes: int = 8,
     read_at: int | Sequence[int] = 0,
     attractor: int | None = None,
-    steps: Steps = "each",
+    steps: str = "each",
+    limit: float = MOST_ERROR,
 ) -> xr.Dataset:
     """Attribute the change of a metric from stage to stage to groups of weights.
 
@@ -54,11 +55,12 @@ def update_attribution(
         metric: `entropy`, `attractor_log_prob`, `attractor_log_odds`, `kl_to_base`, `kl_to_tuned` (the earlier and the
             later stage of a step), or a differentiable function of a `mcinterp.intervene.metrics.Reading`.
         by: `tensor`, `head`, `component`, `layer` or `kind`; see `mcinterp.weights.groups`.
-        nodes: Gauss-Legendre nodes. Prompts whose attributions miss their total by more than 5 % are integrated again
-            with twice as many, up to 64.
+        nodes: Gauss-Legendre nodes. Prompts with a completeness error above `limit` are integrated again with twice as
+            many, up to 64.
         read_at: Positions whose next-token distribution is read (0: after the prompt); several are averaged.
         attractor: The followed token id; by default, in every step, the later stage's most likely token.
         steps: `each`: from every stage to the next; `base`: from the base to every later stage.
+        limit: The largest completeness error that is accepted.
 
     Returns:
         A dataset over `stage` (the later one of a step), `prompt` and `component` (with coordinates `site`, `layer`,
@@ -66,10 +68,10 @@ def update_attribution(
         change it must sum to, `completeness_error` = |sum - total| / max(|total|, 0.1), and `nodes` that were needed.
 
     Raises:
-        InputError: For an unknown metric or grouping, or where no number of nodes reaches a completeness error of 5 %.
+        InputError: For an unknown metric or grouping, or where 64 nodes leave a prompt above the limit.
     """
-    if nodes < 1:
-        raise InputError(f"got {nodes} nodes; give 1 or more.")
+    if nodes < 1 or steps not in STEPS:
+        raise InputError(f"got nodes={nodes} and steps={steps!r}; give 1 node or more, and one of {', '.join(STEPS)}.")
     sequences = as_sequences(chain, prompts)
     reads, followed = reads_of(sequences, read_at), require_token(chain, attractor)
     groups, (name, scalar) = groups_of(chain.base, by), scalar_named(metric)
@@ -77,7 +79,7 @@ def update_attribution(
     for later in range(1, len(chain.stages)):
         earlier = later - 1 if steps == "each" else 0
         judged = judge(chain, sequences, reads, followed, earlier=earlier, later=later)
-        pieces.append(attributed(chain.stages[earlier], chain.stages[later], judged, scalar, groups, nodes))
+        pieces.append(attributed(chain.stages[earlier], chain.stages[later], judged, scalar, groups, nodes, limit))
     return with_provenance(
         describe(labelled(chain, sequences, groups, pieces, steps)),
         analysis="update_attribution",
@@ -89,7 +91,7 @@ def update_attribution(
 
 
 def attributed(
-    base: Stage, tuned: Stage, judged: Judged, scalar: Scalar, groups: Sequence[Group], nodes: int
+    base: Stage, tuned: Stage, judged: Judged, scalar: Scalar, groups: Sequence[Group], nodes: int, limit: float
 ) -> dict[str, np.ndarray]:
     """Attributions of one step over prompt and group, their totals, what is missing, and the nodes needed."""
     ends = [judged.values(stage, {"scalar": scalar})["scalar"] for stage in (base, tuned)]
@@ -101,7 +103,7 @@ def attributed(
         used[todo] = nodes
         found[todo] = integral(base, tuned, changed, judged.select(todo), scalar, groups, nodes)
         error = completeness(found, total)
-        todo = [prompt for prompt in todo if error[prompt] > MOST_ERROR]
+        todo = [prompt for prompt in todo if error[prompt] > limit]
         if todo and 2 * nodes > MOST_NODES:
             raise InputError(
                 f"from {base.name!r} to {tuned.name!r} the attributions of prompt {todo[0]} miss their total by "
@@ -162,7 +164,7 @@ def derivatives(stage: Stage, judged: Judged, scalar: Scalar, calls: Calls) -> I
     """dM/da of every group at the weights in place, for the prompts of each batch: over prompt and group."""
     reads = judged.reads_each
     for batch, rows, lines, ends, kept in judged.batches(stage.readout.vocabulary):
-        with calls.listening(len(batch.indices)), torch.enable_grad():
+        with without_gradients(stage), calls.listening(len(batch.indices)), torch.enable_grad():
             values = scalar(judged.reading(log_probs_of(stage, batch, lines, ends, kept), rows))
             shares = torch.tensor([1.0 / reads[judged.rows[row][0]] for row in rows], device=values.device)
             (values * shares).sum().backward()
@@ -174,7 +176,7 @@ def labelled(
     sequences: Sequences,
     groups: Sequence[Group],
     pieces: Sequence[Mapping[str, np.ndarray]],
-    steps: Steps,
+    steps: str,
 ) -> xr.Dataset:
     """Attributions of all steps with their labels."""
     stages = chain.names
