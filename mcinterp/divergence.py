@@ -24,7 +24,7 @@ def expectation(log_weights: LogProbs, values: LogProbs) -> Value:
     total = (weights * values).sum(dim=-1)
     if not bool(total.isnan().any()):
         return total
-    return torch.where(weights > 0, weights * values, torch.zeros_like(values)).sum(dim=-1)
+    return torch.where(weights == 0, torch.zeros_like(values), weights * values).sum(dim=-1)
 
 
 def entropy(q: LogProbs) -> Value:

@@ -105,3 +105,19 @@ def strongest(found: xr.Dataset, direction: str, count: int) -> list[dict[str, A
     entries = [dict(zip(kept, row, strict=True)) for row in rows]
     entries = [entry for entry in entries if np.isfinite(entry["effect"])]
     return sorted(entries, key=lambda entry: -abs(entry["effect"]))[:count]
+
+
+def beside_random(found: xr.Dataset, along: str) -> xr.Dataset:
+    """Effects of the first entry along a dimension, beside those of the others, which are random stand-ins for it.
+
+    Adds `random_effect` and `random_share`, means over the stand-ins, with the smallest and largest of them as `_low`
+    and `_high`, and `random_above`, the share of all entries whose effect is at least as large as the first's (the
+    first is counted, so it is never 0: a permutation p-value).
+    """
+    own, random = found.isel({along: 0}, drop=True), found.isel({along: slice(1, None)})
+    largest = abs(random["effect"]) >= abs(own["effect"])
+    own["random_above"] = (largest.sum(along) + 1) / (random.sizes[along] + 1)
+    for name in ("effect", "share"):
+        own[f"random_{name}"] = random[name].mean(along)
+        own[f"random_{name}_low"], own[f"random_{name}_high"] = random[name].min(along), random[name].max(along)
+    return own.astype(np.float32)

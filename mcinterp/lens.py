@@ -121,13 +121,13 @@ def chunk_rows(chain: Chain, max_bytes: int) -> int:
 
 
 def residual_rows(
-    chain: Chain, sequences: Sequences, points: Sequence[Point], positions: PositionSet
+    chain: Chain, sequences: Sequences, points: Sequence[Point], positions: PositionSet, what: str = "logit lens"
 ) -> Iterator[ChunkOfRows]:
-    """The residual streams of all stages at the wanted positions, batch by batch."""
+    """The residual streams of all stages at the wanted positions, batch by batch; `what` names the progress bar."""
     ids = sequences.ids
     limit = min(affordable_tokens(stage, len(points)) for stage in chain.stages) // len(chain.stages)
     listed = list(batches(ids, max_tokens=max(1, limit)))
-    for batch in tqdm(listed, desc="logit lens", unit="batch", delay=2, disable=None):
+    for batch in tqdm(listed, desc=what, unit="batch", delay=2, disable=None):
         wanted = wanted_cells(sequences, batch, positions)
         residual = []
         for stage in chain.stages:

@@ -11,9 +11,10 @@ import mcinterp
 
 ROOT = Path(mcinterp.__file__).parent
 ORDER = [
-    "errors", "variables", "organisms", "divergence", "statistics", "rendering", "prompts", "checkpoints", "readout",
-    "alignment", "chain", "batching", "capture", "completions", "sequences", "results", "scoring",
-    "lens_table", "lens", "tuned_lens", "attention", "attractors", "landmarks", "intervene", "effects",
+    "errors", "variables", "organisms", "divergence", "tilting", "sharpening", "statistics", "rendering", "prompts",
+    "checkpoints", "readout", "alignment", "chain", "batching", "capture", "completions", "sequences", "results",
+    "scoring", "lens_table", "lens", "readings", "tuned_lens", "attention", "attractors", "landmarks", "intervene",
+    "folding", "growth", "temperature", "weights", "attribution", "effects", "neurons", "copying", "head_scores", "direction",
     "summary", "run", "show", "jobs", "cli",
 ]  # fmt: skip
 

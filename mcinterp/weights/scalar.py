@@ -5,6 +5,7 @@ The same metrics as for patching, with the clean distributions of an earlier and
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +44,16 @@ def scalar_named(metric: str | Scalar) -> tuple[str, Scalar]:
     return metric, SCALARS[metric]
 
 
+class Reads(NamedTuple):
+    """A batch and what is read of it: the rows, the line of each, the kept columns, and each row's place among them."""
+
+    batch: Batch
+    rows: list[int]
+    lines: torch.Tensor
+    places: torch.Tensor
+    columns: torch.Tensor
+
+
 @dataclass(frozen=True)
 class Judged:
     """Prompts cut behind their last read position, and the ends and tokens that metrics need, row by row.
@@ -75,22 +86,20 @@ class Judged:
             belongs=self.belongs[chosen].to(where),
         )
 
-    def batches(self, vocabulary: int) -> Iterator[tuple[Batch, list[int], torch.Tensor, torch.Tensor, int]]:
-        """Left-padded batches: the rows in each, their places in it, and how many last columns hold them."""
+    def batches(self, vocabulary: int) -> Iterator["Reads"]:
+        """Right-padded batches, longest prompts first."""
         numbers = {pair: row for row, pair in enumerate(self.rows)}
-        width = max(
-            1, max(len(ids) - min(c for c in cs if c >= 0) for ids, cs in zip(self.ids, self.columns, strict=True))
-        )
-        most = max(1, min(MOST_TOKENS, MOST_LOGITS // (vocabulary * width) * max(map(len, self.ids))))
-        for batch in batches(self.ids, max_tokens=most, side="left"):
+        most = max(1, min(MOST_TOKENS, MOST_LOGITS // vocabulary))
+        for batch in batches(self.ids, max_tokens=most):
             found = [
-                (numbers[(prompt, read)], line, column - len(self.ids[prompt]))
+                (numbers[(prompt, read)], line, column)
                 for line, prompt in enumerate(batch.indices)
                 for read, column in enumerate(self.columns[prompt])
                 if column >= 0
             ]
-            rows, lines, ends = ([each[i] for each in found] for i in range(3))
-            yield batch, rows, torch.tensor(lines), torch.tensor(ends), -min(ends)
+            rows, lines, columns = ([each[i] for each in found] for i in range(3))
+            kept, places = torch.tensor(columns).unique(return_inverse=True)
+            yield Reads(batch, rows, torch.tensor(lines), places, kept)
 
     @torch.inference_mode()
     def values(self, stage: Stage, metrics: Mapping[str, Scalar]) -> dict[str, np.ndarray]:
@@ -106,6 +115,11 @@ class Judged:
     def reads_each(self) -> np.ndarray:
         """How many read positions every prompt has."""
         return np.asarray([sum(column >= 0 for column in columns) for columns in self.columns])
+
+    def weights(self, rows: Sequence[int]) -> torch.Tensor:
+        """What each of some rows counts in the mean of its prompt."""
+        each = 1.0 / self.reads_each
+        return torch.tensor([each[self.rows[row][0]] for row in rows])
 
     def by_prompt(self, values: np.ndarray) -> np.ndarray:
         """Values of the rows as means over the read positions of every prompt."""
@@ -124,16 +138,19 @@ class Judged:
 
 def distributions(stage: Stage, judged: Judged) -> Iterator[tuple[list[int], LogProbs]]:
     """Log-probabilities of all rows under a stage as it is now, batch by batch."""
-    for batch, rows, lines, ends, kept in judged.batches(stage.readout.vocabulary):
-        yield rows, log_probs_of(stage, batch, lines, ends, kept)
+    for reads in judged.batches(stage.readout.vocabulary):
+        yield reads.rows, log_probs_of(stage, reads)
 
 
-def log_probs_of(stage: Stage, batch: Batch, lines: torch.Tensor, ends: torch.Tensor, kept: int) -> LogProbs:
-    """Log-probabilities at some places of a left-padded batch; gradients flow where they are enabled."""
-    logits = stage.bridge(
-        batch.tokens.to(stage.device), attention_mask=batch.attention.to(stage.device), logits_to_keep=kept
-    )
-    return divergence.log_probs(logits[lines, ends][:, : stage.readout.vocabulary])
+def log_probs_of(stage: Stage, reads: Reads) -> LogProbs:
+    """Log-probabilities of a batch's rows; gradients flow where they are enabled.
+
+    Padding stands behind the tokens, which never attend to it, so no mask is needed; without one padding attends to
+    something in every layer, and its gradients are zero instead of undefined.
+    """
+    tokens = reads.batch.tokens.to(stage.device)
+    logits = stage.bridge(tokens, attention_mask=torch.ones_like(tokens), logits_to_keep=reads.columns.to(stage.device))
+    return divergence.log_probs(logits[reads.lines, reads.places][:, : stage.readout.vocabulary])
 
 
 @torch.inference_mode()

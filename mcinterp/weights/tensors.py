@@ -106,7 +106,7 @@ def installed(stage: Stage, tensors: Mapping[str, torch.Tensor]) -> Iterator[Non
 
 @contextmanager
 def without_gradients(stage: Stage) -> Iterator[None]:
-    """Let no weight of a stage ask for gradients for a while, so that a backward pass runs through activations alone."""
+    """Let no weight of a stage ask for gradients for a while: a backward pass then runs through activations alone."""
     asking = [parameter for parameter in stage.bridge.original_model.parameters() if parameter.requires_grad]
     for parameter in asking:
         parameter.requires_grad_(False)

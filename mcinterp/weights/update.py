@@ -162,13 +162,12 @@ class Deltas(Mapping[str, torch.Tensor]):
 
 def derivatives(stage: Stage, judged: Judged, scalar: Scalar, calls: Calls) -> Iterator[tuple[list[int], np.ndarray]]:
     """dM/da of every group at the weights in place, for the prompts of each batch: over prompt and group."""
-    reads = judged.reads_each
-    for batch, rows, lines, ends, kept in judged.batches(stage.readout.vocabulary):
-        with without_gradients(stage), calls.listening(len(batch.indices)), torch.enable_grad():
-            values = scalar(judged.reading(log_probs_of(stage, batch, lines, ends, kept), rows))
-            shares = torch.tensor([1.0 / reads[judged.rows[row][0]] for row in rows], device=values.device)
-            (values * shares).sum().backward()
-        yield list(batch.indices), calls.totals.T.numpy()
+    for reads in judged.batches(stage.readout.vocabulary):
+        prompts = list(reads.batch.indices)
+        with without_gradients(stage), calls.listening(len(prompts)), torch.enable_grad():
+            values = scalar(judged.reading(log_probs_of(stage, reads), reads.rows))
+            (values * judged.weights(reads.rows).to(values.device)).sum().backward()
+        yield prompts, calls.totals.T.numpy()
 
 
 def labelled(

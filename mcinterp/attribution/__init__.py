@@ -1,0 +1,1 @@
+"""What parts of a checkpoint contribute to its next-token distribution."""
