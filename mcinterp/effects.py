@@ -15,7 +15,7 @@ from mcinterp.statistics import bootstrap, mean_over_prompts
 
 DRAWS = 500
 LEAST_GAP = 0.1
-CELL_AXES = ("site", "layer", "head", "position", "read_at")
+CELL_AXES = ("component", "site", "layer", "head", "position", "read_at")
 FIGURES = ("effect", "effect_low", "effect_high", "share", "share_low", "share_high")
 PREFERRED = ("attractor_log_odds", "attractor_log_prob", "entropy", "kl_to_donor")
 CONTROLS = ("noop", "random", "shuffled")

@@ -15,7 +15,7 @@ ORDER = [
     "checkpoints", "readout", "alignment", "chain", "batching", "capture", "completions", "sequences", "results",
     "scoring", "lens_table", "lens", "readings", "tuned_lens", "attention", "attractors", "landmarks", "intervene",
     "folding", "growth", "temperature", "weights", "attribution", "effects", "neurons", "copying", "head_scores", "direction",
-    "summary", "run", "show", "jobs", "cli",
+    "parts", "summary", "run", "show", "jobs", "cli",
 ]  # fmt: skip
 
 

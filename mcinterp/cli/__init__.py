@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from mcinterp import __version__
+from mcinterp.cli.attributing import add_attribute
 from mcinterp.cli.comparing import add_compare
 from mcinterp.cli.lenses import add_fit_lens
 from mcinterp.cli.options import Parser, question_parser
@@ -27,10 +28,12 @@ examples:
   mcinterp compare org/model org/model-instruct --template both --device cuda --dtype bfloat16
   mcinterp compare base=./ckpt/base sft=./ckpt/sft rl=./ckpt/rl --prompts my.jsonl --out runs/mine
   mcinterp patch pocket:base pocket:sft --sites z --heads each --out runs/heads
+  mcinterp attribute pocket:base pocket:sft --what update,grafts --by head
 """
 QUESTIONS = {
     "compare": (add_compare, "compare checkpoints layer by layer and write a report"),
     "patch": (add_patch, "put one checkpoint's activations into another's run, site by site"),
+    "attribute": (add_attribute, "say which parts write the attractor, and which part of the update made it"),
     "fit-lens": (add_fit_lens, "fit a tuned lens for every stage"),
 }
 OF_RUNS = {

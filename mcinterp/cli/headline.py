@@ -5,6 +5,12 @@ from typing import Any
 from mcinterp.cli.options import table
 
 OF_MANY, OF_ONE = 2, 6
+TITLES = {
+    "logits": "logit attribution",
+    "update": "update attribution",
+    "shapley": "Shapley values of grafts",
+    "entropy_split": "entropy at the readout",
+}
 
 
 def compare_headline(summary: dict[str, Any]) -> str:
@@ -41,27 +47,63 @@ def lens_lines(summary: dict[str, Any]) -> list[str]:
 
 def patch_lines(patched: dict[str, Any], count: int = OF_ONE) -> list[str]:
     """The strongest cells of every direction beside the random control, and the noise floor."""
-    lines = []
-    for direction, one in patched["directions"].items():
-        rows = [[f"{direction}, {patched['metric']}", "effect", "95 % interval", "share of gap", "random donor"]]
-        rows += [cell_row(cell) for cell in one["cells"][:count]]
-        lines.append(table(rows))
     floor = patched["noise_floor"]
     known = "" if floor is None else f"; own activations put back changed at most {floor:.1e} nats"
-    return [*lines, f"engine: {patched['engine']}{known}"]
+    return [*effect_lines(patched, count), f"engine: {patched['engine']}{known}"]
+
+
+def effect_lines(moved: dict[str, Any], count: int = OF_ONE) -> list[str]:
+    """The strongest cells of every direction, beside the random control where there is one."""
+    lines = []
+    for direction, one in moved["directions"].items():
+        rows = [[f"{direction}, {moved['metric']}", "effect", "95 % interval", "share of gap", "random donor"]]
+        rows += [cell_row(cell) for cell in one["cells"][:count]]
+        lines.append(table(rows if "random" in one["cells"][0] else [row[:-1] for row in rows]))
+    return lines
 
 
 def cell_row(cell: dict[str, Any]) -> list[str]:
     """One cell as words."""
-    place = " ".join(f"{axis} {cell[axis]}" for axis in ("layer", "head", "position", "read_at") if axis in cell)
-    ends = "–" if cell["effect_low"] is None else f"{cell['effect_low']:+.3f} to {cell['effect_high']:+.3f}"
-    return [
-        f"  {cell['site']} {place}",
-        f"{cell['effect']:+.3f}",
-        ends,
-        signed(cell["share"]),
-        signed(cell.get("random")),
-    ]
+    axes = () if "component" in cell else ("layer", "head", "position", "read_at")
+    place = " ".join([cell.get("component", cell["site"]), *(f"{axis} {cell[axis]}" for axis in axes if axis in cell)])
+    ends = interval(cell["effect_low"], cell["effect_high"])
+    return [f"  {place}", signed(cell["effect"]), ends, signed(cell["share"]), signed(cell.get("random"))]
+
+
+def attribute_lines(summary: dict[str, Any]) -> list[str]:
+    """The largest parts of every attribution that was made."""
+    lines: list[str] = []
+    for name, title in TITLES.items():
+        if name in summary:
+            lines += parts_lines(title, summary[name])
+    lines += effect_lines(summary["grafts"]) if "grafts" in summary else []
+    for stage, kl in summary.get("temperature", {}).get("stages", {}).items():
+        shares = ", ".join(
+            f"{n.removesuffix('_kl')} {kl[n]:.3f}" for n in ("temperature_kl", "frequency_kl", "reordering_kl")
+        )
+        lines.append(f"{stage}: KL to base {kl['kl_stage_to_base']:.3f} nats = {shares}")
+    for direction, one in summary.get("screen", {}).get("directions", {}).items():
+        lines.append(f"{direction}: estimated and exact patches, rank correlation {one['rank_correlation']:.2f}")
+    return lines
+
+
+def parts_lines(title: str, found: dict[str, Any]) -> list[str]:
+    """The largest parts of every stage."""
+    lines = []
+    for stage, one in found["stages"].items():
+        error = one["completeness_error"]
+        missing = "" if error is None else f", at most {100 * error:.2g} % missing"
+        rows = [[f"{title}, {stage}: {one['total']:+.3f} nats{missing}", "mean", "95 % interval", "share"]]
+        for part in one["parts"][:OF_ONE]:
+            name = part.get("component", part.get("player"))
+            rows.append([f"  {name}", signed(part["mean"]), interval(part["low"], part["high"]), signed(part["share"])])
+        lines.append(table(rows))
+    return lines
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The ends of an interval; a dash where it is missing."""
+    return "–" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
 
 
 def signed(value: float | None) -> str:

@@ -9,7 +9,6 @@ import xarray as xr
 from mcinterp.completions import Decoding
 from mcinterp.intervene.cells import Heads, Neurons
 from mcinterp.intervene.held import generate_patched
-from mcinterp.intervene.inputs import as_sequences
 from mcinterp.intervene.patching import BOTH, GIGABYTE, STANDARD, patch
 from mcinterp.intervene.places import PositionChoice
 from mcinterp.intervene.running import Engine
@@ -17,7 +16,6 @@ from mcinterp.intervene.sites import SiteName
 from mcinterp.jobs.question import Asked, Question, Say, ask, silent
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
-from mcinterp.sequences import Sequences, teacher_force
 from mcinterp.summary import held_summary, patch_summary
 
 
@@ -74,7 +72,7 @@ def sweep(asked: Asked, question: PatchQuestion) -> xr.Dataset:
     donors = asked.chain.render(Prompts.named(question.donor_prompts)) if question.donor_prompts else None
     return patch(
         asked.chain,
-        sequences_for(asked, question),
+        asked.sequences(question.read_at, question.written_by),
         **shared(question),
         positions=question.positions,
         each_position=question.each_position,
@@ -93,14 +91,6 @@ def shared(question: PatchQuestion) -> dict[str, Any]:
     """What a sweep and a held patch are both asked."""
     names = ("sites", "layers", "directions", "heads", "neurons", "window", "controls", "seed")
     return {name: getattr(question, name) for name in names}
-
-
-def sequences_for(asked: Asked, question: PatchQuestion) -> Sequences:
-    """The prompts, with a completion as long as the furthest read position needs."""
-    furthest = max(question.read_at, default=0)
-    if furthest < 1:
-        return as_sequences(asked.chain, asked.rendered)
-    return teacher_force(asked.chain, asked.rendered, Decoding(furthest), by=question.written_by)
 
 
 def write_held(asked: Asked, question: PatchQuestion) -> xr.Dataset:

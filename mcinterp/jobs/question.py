@@ -1,17 +1,20 @@
 """What is asked of checkpoints, and what every job begins with: prompts read, checkpoints aligned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mcinterp.alignment import Alignment
 from mcinterp.chain import Chain, PerStage, load_chain
+from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
+from mcinterp.intervene.inputs import as_sequences
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
 from mcinterp.results import write_json
 from mcinterp.run import SUMMARY, Run
+from mcinterp.sequences import Sequences, teacher_force
 from mcinterp.show.report import write_report
 from mcinterp.summary import opening_summary
 
@@ -46,6 +49,13 @@ class Asked:
     alignment: Alignment
     attractor: int | None
     source: str
+
+    def sequences(self, read_at: Sequence[int], written_by: str | None = None) -> Sequences:
+        """The prompts, with a completion of one stage (the last unless named) as long as the read positions need."""
+        furthest = max(read_at, default=0)
+        if furthest < 1:
+            return as_sequences(self.chain, self.rendered)
+        return teacher_force(self.chain, self.rendered, Decoding(furthest), by=written_by)
 
     def begin(self, out: str | Path) -> Run:
         """Open the run directory, which replaces an earlier run there; see `Run.create`."""

@@ -1,0 +1,139 @@
+"""Attribution as a job: the analyses that were asked for, each into a file of the run directory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from mcinterp.attribution.direct import direct_logit_attribution
+from mcinterp.attribution.entropy_split import entropy_split
+from mcinterp.attribution.screen import attribution_patching
+from mcinterp.errors import InputError
+from mcinterp.jobs.question import Asked, Question, Say, ask, silent
+from mcinterp.prompts import Prompts
+from mcinterp.run import Run
+from mcinterp.sequences import Sequences
+from mcinterp.summary import effect_summary, parts_summary, screen_summary, temperature_summary
+from mcinterp.temperature import temperature_split
+from mcinterp.weights.grafts import graft_sweep
+from mcinterp.weights.shapley import graft_shapley
+from mcinterp.weights.update import update_attribution
+
+DEFAULT = ("logits", "update", "grafts", "entropy_split", "temperature")
+
+
+@dataclass(frozen=True)
+class AttributeQuestion(Question):
+    """What `mcinterp attribute` is asked: the question, which analyses answer it, and how they are made."""
+
+    what: tuple[str, ...] = DEFAULT
+    by: str = "component"
+    metric: str = "attractor_log_odds"
+    against: str = "plausible"
+    nodes: int = 8
+    neurons: int = 0
+    orders: int = 16
+    read_at: tuple[int, ...] = (0,)
+    written_by: str | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.what if name not in ANALYSES]
+        if unknown or not self.what:
+            raise InputError(f"got analyses {list(self.what)}; give some of {', '.join(ANALYSES)}.")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every analysis is given."""
+
+    asked: Asked
+    question: AttributeQuestion
+    sequences: Sequences
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """Where it is read, and which token is followed."""
+        return {"read_at": self.question.read_at, "attractor": self.asked.attractor}
+
+
+def of_logits(one: Setting) -> xr.Dataset:
+    """Direct logit attribution."""
+    by = "head" if one.question.by == "head" else "component"
+    options = {"by": by, "against": one.question.against, "neurons": one.question.neurons}
+    return direct_logit_attribution(one.asked.chain, one.sequences, **options, **one.read)
+
+
+def of_update(one: Setting) -> xr.Dataset:
+    """Attribution of the fine-tuning update."""
+    asked = one.question
+    return update_attribution(one.asked.chain, one.sequences, asked.metric, by=asked.by, nodes=asked.nodes, **one.read)
+
+
+def of_grafts(one: Setting) -> xr.Dataset:
+    """Grafts of every group, both ways."""
+    return graft_sweep(one.asked.chain, one.sequences, by=one.question.by, **one.read)
+
+
+def of_shapley(one: Setting) -> xr.Dataset:
+    """Shapley values of groups of weights."""
+    asked = one.question
+    options = {"by": asked.by, "orders": asked.orders, "seed": asked.seed}
+    return graft_shapley(one.asked.chain, one.sequences, asked.metric, **options, **one.read)
+
+
+def of_entropy(one: Setting) -> xr.Dataset:
+    """The entropy drop split at the readout."""
+    return entropy_split(one.asked.chain, one.sequences, **one.read)
+
+
+def of_temperature(one: Setting) -> xr.Dataset:
+    """Temperature, frequency and reordering, at the output and at every point that a lens reads."""
+    return temperature_split(one.asked.chain, one.sequences, positions="last")
+
+
+def of_screen(one: Setting) -> xr.Dataset:
+    """Attribution patching with its exact top."""
+    return attribution_patching(one.asked.chain, one.sequences, metric=one.question.metric, exact=12, **one.read)
+
+
+ANALYSES: dict[str, Callable[[Setting], xr.Dataset]] = {
+    "logits": of_logits,
+    "update": of_update,
+    "grafts": of_grafts,
+    "shapley": of_shapley,
+    "entropy_split": of_entropy,
+    "temperature": of_temperature,
+    "screen": of_screen,
+}
+PARTS = {"logits": ("attribution", "component"), "update": ("attribution", "component")}
+PARTS |= {"shapley": ("shapley", "component"), "entropy_split": ("shapley", "player")}
+
+
+def attribute(
+    question: AttributeQuestion, out: str | Path, *, prompts: Prompts | None = None, say: Say = silent
+) -> Run:
+    """Attribute a collapse to parts of the models and write the run directory `out`.
+
+    Raises `InputError` for anything that does not exist, before an earlier run in the directory is replaced.
+    """
+    asked = ask(question, prompts, say)
+    Run.at(out)
+    one = Setting(asked, question, asked.sequences(question.read_at, question.written_by))
+    made = {}
+    for name in question.what:
+        say(f"attribution: {name}")
+        made[name] = ANALYSES[name](one)
+    run = asked.begin(out)
+    found = {name: summarised(name, run.save(name, dataset)) for name, dataset in made.items()}
+    return asked.finish(run, **found)
+
+
+def summarised(name: str, dataset: xr.Dataset) -> dict[str, Any]:
+    """The figures of one analysis that are asked for first."""
+    if name in PARTS:
+        return parts_summary(dataset, *PARTS[name])
+    if name == "grafts":
+        return effect_summary(dataset)
+    return temperature_summary(dataset) if name == "temperature" else screen_summary(dataset)
