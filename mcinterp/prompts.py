@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcinterp.errors import InputError, first_line
-from mcinterp.rendering import RENDERINGS, RenderedPrompts, encode, rendered_text, token_strings
+from mcinterp.rendering import RENDERINGS, RenderedPrompts, encode, message_frames, rendered_text, token_strings
 
 RESERVED = {"text", "messages", "template"}
 ROLES = {"system", "user", "assistant", "tool"}
@@ -137,6 +137,7 @@ class Prompts:
             prompt_index=tuple(i for i, _ in pairs),
             renderings=tuple(kind for _, kind in pairs),
             templates=tuple(self.templates[i] for i, _ in pairs),
+            frames=tuple(message_frames(self.items[i].conversation, k, tokenizer, chat_template) for i, k in pairs),
         )
 
 

@@ -10,12 +10,16 @@ import jinja2
 from mcinterp.errors import InputError, first_line
 
 Rendering = Literal["raw", "chat"]
+MARK = "mcinterp-message"
 RENDERINGS: dict[str, tuple[Rendering, ...]] = {"raw": ("raw",), "chat": ("chat",), "both": ("raw", "chat")}
 
 
 @dataclass(frozen=True)
 class RenderedPrompts:
-    """Prompts as tokens: one entry a prompt and rendering."""
+    """Prompts as tokens: one entry a prompt and rendering.
+
+    `frames` holds what a chat template wrote before, between and after the messages; nothing for a raw prompt.
+    """
 
     texts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
@@ -23,6 +27,7 @@ class RenderedPrompts:
     prompt_index: tuple[int, ...]
     renderings: tuple[str, ...]
     templates: tuple[str, ...]
+    frames: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -71,6 +76,16 @@ def rendered_text(
         raise InputError(
             f"the chat template cannot render {text[:40]!r} ({first_line(error)}); render raw or change the messages."
         ) from error
+
+
+def message_frames(
+    conversation: Sequence[Mapping[str, str]], rendering: str, tokenizer: Any, chat_template: str | None
+) -> tuple[str, ...]:
+    """What the chat template writes around messages, found by rendering marks in their place; nothing for raw text."""
+    if rendering == "raw":
+        return ()
+    marked = [{**message, "content": MARK} for message in conversation]
+    return tuple(rendered_text(MARK, marked, rendering, tokenizer, chat_template).split(MARK))
 
 
 def encode(tokenizer: Any, text: str, rendering: str) -> list[int]:

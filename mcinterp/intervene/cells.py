@@ -80,6 +80,8 @@ def request_for(
             f"choose layers and a window inside."
         )
     named = tuple((sites,) if isinstance(sites, str) else sites)
+    if not named:
+        raise InputError(f"no site was given; give some of {', '.join(SITES)}.")
     for stage in chain.stages:
         require_sites(stage, [part for site in named for part in parts(site)])
     each = each_position or positions == "each"
@@ -90,23 +92,53 @@ def request_for(
 
 def require_parts(stage: Stage, request: Request) -> None:
     """Refuse heads and neurons that do not exist, or that no asked site has."""
-    singles = [part for site in request.sites for part in parts(site)]
-    headed = [site for site in singles if SITES[site].axis in BY_HEAD]
-    if request.heads is not None and len(headed) < len(singles):
-        odd = next(site for site in singles if site not in headed)
-        raise InputError(f"heads were asked for and site {odd!r} has none; ask for z, q, k, v or pattern alone.")
-    if request.heads is not None and request.heads != "each":
-        beyond = [h for h in request.heads if not 0 <= h < int(stage.bridge.cfg.n_heads)]
-        if beyond:
-            raise InputError(f"head {beyond[0]} was asked for and there are {stage.bridge.cfg.n_heads}; choose below.")
-    if request.neurons is not None and "mlp_post" not in singles:
+    if request.heads is not None:
+        require_heads(stage, request)
+    if request.neurons is not None:
+        require_neurons(stage, request)
+
+
+def require_heads(stage: Stage, request: Request) -> None:
+    """Refuse heads that no asked site has."""
+    odd = [part for site in request.sites for part in parts(site) if SITES[part].axis not in BY_HEAD]
+    if odd:
+        raise InputError(f"heads were asked for and site {odd[0]!r} has none; ask for z, q, k, v or pattern alone.")
+    if request.heads == "each" or request.heads is None:
+        return
+    most = max(n_heads(stage, site) for site in request.sites)
+    beyond = [head for head in request.heads if not 0 <= head < most]
+    if beyond:
+        raise InputError(f"head {beyond[0]} was asked for and there are {most}; choose below.")
+    if not request.heads:
+        raise InputError("no head was given; give numbers, each, or leave heads out.")
+
+
+def require_neurons(stage: Stage, request: Request) -> None:
+    """Refuse neurons that the layers do not have, or that no asked site has."""
+    if not any("mlp_post" in parts(site) for site in request.sites):
         raise InputError("neurons were chosen and no site has them; add the site mlp_post or leave neurons out.")
+    by_layer = request.neurons if isinstance(request.neurons, Mapping) else {0: request.neurons or ()}
+    odd = [layer for layer in by_layer if not 0 <= layer < stage.n_layers]
+    if odd:
+        raise InputError(
+            f"neurons of layer {odd[0]} were chosen and the model has layers 0 to {stage.n_layers - 1}; choose inside."
+        )
+    chosen = [neuron for neurons in by_layer.values() for neuron in neurons]
+    width = int(stage.bridge.cfg.d_mlp)
+    beyond = [neuron for neuron in chosen if not 0 <= neuron < width]
+    if beyond:
+        raise InputError(
+            f"neuron {beyond[0]} was asked for and layers have neurons 0 to {width - 1}; choose among them."
+        )
+    if not chosen:
+        raise InputError("no neuron was given; give numbers or leave neurons out.")
 
 
-def n_heads(stage: Stage, site: str) -> int:
-    """How many heads a site has: keys and values may have fewer than queries."""
+def n_heads(stage: Stage, site: SiteName) -> int:
+    """How many heads a site has in all its parts: keys and values may have fewer than queries."""
     config = stage.bridge.cfg
-    return int(config.n_key_value_heads or config.n_heads) if site in ("k", "v") else int(config.n_heads)
+    grouped = any(part in ("k", "v") for part in parts(site))
+    return int(config.n_key_value_heads or config.n_heads) if grouped else int(config.n_heads)
 
 
 def cells_of(stage: Stage, request: Request, positions: Sequence[int | None]) -> list[Cell]:
@@ -114,17 +146,22 @@ def cells_of(stage: Stage, request: Request, positions: Sequence[int | None]) ->
     cells = []
     for site in request.sites:
         for layer in request.layers:
-            for head in heads_of(stage, request, parts(site)):
+            for head in heads_of(stage, request, site):
                 edits = edits_of(stage, request, parts(site), layer, head)
                 cells += [Cell(label(site), layer, head, place, edits) for place in positions if edits]
+    if not cells:
+        raise InputError(
+            f"no cell is left of sites {', '.join(request.labels())} in layers {list(request.layers)}: the final norm "
+            f"stands behind the last layer, and neurons may be chosen in other layers only; ask for more layers."
+        )
     return cells
 
 
-def heads_of(stage: Stage, request: Request, singles: Sequence[str]) -> Sequence[int | None]:
+def heads_of(stage: Stage, request: Request, site: SiteName) -> Sequence[int | None]:
     """The heads that are patched one at a time, or one None for all at once."""
     if request.heads is None:
         return [None]
-    count = min(n_heads(stage, single) for single in singles)
+    count = n_heads(stage, site)
     return [h for h in (range(count) if request.heads == "each" else request.heads) if h < count]
 
 
@@ -133,11 +170,11 @@ def edits_of(stage: Stage, request: Request, singles: Sequence[str], layer: int,
     edits = []
     for single in singles:
         if single == "final_scale":
-            edits += [Edit(single, stage.n_layers, None)] if layer == stage.n_layers - 1 else []
+            edits += [Edit(single, stage.n_layers, None)] if layer + request.window == stage.n_layers else []
             continue
         for place in range(layer, layer + request.window):
             edits.append(Edit(single, place, (head,) if head is not None else neurons_of(request, single, place)))
-    return tuple(edits)
+    return tuple(edit for edit in edits if edit.part != ())
 
 
 def neurons_of(request: Request, site: str, layer: int) -> tuple[int, ...] | None:
@@ -154,12 +191,6 @@ def position_labels(sequences: Sequences, request: Request) -> Sequence[int | No
     if not request.each_position:
         return [None]
     found = {p for i in range(len(sequences)) for p in chosen_positions(sequences, i, request.positions, optional=True)}
+    if not found:
+        raise InputError("no position that any prompt has was chosen; name one at least.")
     return sorted(found)
-
-
-def positions_of(sequences: Sequences, index: int, request: Request, cell: Cell) -> tuple[int, ...]:
-    """The positions that a cell patches in one prompt; none where the prompt is too short for it."""
-    there = chosen_positions(sequences, index, request.positions, optional=request.each_position)
-    if cell.position is None:
-        return there
-    return (cell.position,) if cell.position in there else ()

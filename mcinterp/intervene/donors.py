@@ -1,4 +1,4 @@
-"""What is put in the place of an activation: another run's, its own, a mean, zero, or a random one of equal norm."""
+"""What is put in the place of an activation: another run's, its own, a mean, zero, or a random one as far away."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,24 +33,25 @@ class Draw(NamedTuple):
         return array
 
 
-def replacement(kind: Kind, own: Rows, donor: Rows | None, draws: Sequence[Draw]) -> Rows:
+def replacement(kind: Kind, own: Rows, donor: Rows | None, draws: Sequence[Draw], *, random: bool = False) -> Rows:
     """The new activations of some tokens, from their own and the donor's.
 
-    `random` is the own activation plus a random direction as long as the step from it to the donor's, so it moves the
-    run as far as the donor does, but nowhere in particular.
+    With `random` it is the own activation plus a random direction as long as the step to the new one, so it moves the
+    run as far, but nowhere in particular.
     """
-    if kind == "noop":
-        return own
-    if kind == "zero":
-        return torch.zeros_like(own)
-    assert donor is not None, f"a donor of kind {kind!r} has no activations"
-    if kind != "random":
-        return donor
+    new = own if kind == "noop" else torch.zeros_like(own) if kind == "zero" else donor
+    assert new is not None, f"a donor of kind {kind!r} has no activations"
+    if not random:
+        return new
     used = [draw.column + 1 if SITES[draw.site].axis == "pattern" else own.shape[-1] for draw in draws]
     directions = np.stack([draw.direction(own.shape[1:], u) for draw, u in zip(draws, used, strict=True)])
-    step = torch.from_numpy(directions).to(own.device)
-    length = norm(donor.float() - own.float()) / norm(step)
-    return own + (step * length).to(own.dtype)
+    return moved(own, new, torch.from_numpy(directions).to(own.device))
+
+
+def moved(own: Rows, target: Rows, direction: Rows) -> Rows:
+    """Own activations plus a step in a direction, as long as the one to a target; token by token, none along zero."""
+    unit = torch.nn.functional.normalize(direction.flatten(1)).view_as(direction)
+    return own + (unit * norm(target.float() - own.float())).to(own.dtype)
 
 
 def norm(rows: Rows) -> Rows:

@@ -34,6 +34,7 @@ class EditGroup:
 
     kind: Kind
     stage: int
+    random: bool
     part: tuple[int, ...] | None
     targets: list[Target]
 
@@ -138,10 +139,10 @@ class Editor:
         if group.kind == "mean":
             donor = self.cut(self.means.rows(group.stage, place, [t.donor for t in targets], self.tokens), group.part)
             donor = donor.to(device, own.dtype)
-        elif group.kind in ("stage", "random"):
+        elif group.kind == "stage":
             donor = self.cut(self.held.get(group.stage, place, [t.donor for t in targets], device), group.part)
             donor = donor.to(own.dtype)
-        return replacement(group.kind, own, donor, [t.draw for t in targets])
+        return replacement(group.kind, own, donor, [t.draw for t in targets], random=group.random)
 
     @staticmethod
     def cut(rows: torch.Tensor, part: tuple[int, ...] | None) -> torch.Tensor:
@@ -211,9 +212,9 @@ def plan_edits(
         editor, source = editors[branch.recipient], branch.source
         for edit in plan.cells[branch.cell].edits:
             place = (edit.site, edit.layer)
-            key = (branch.recipient, place, source.kind, source.stage, edit.part)
+            key = (branch.recipient, place, source.kind, source.stage, source.random, edit.part)
             if key not in by_kind:
-                by_kind[key] = EditGroup(source.kind, source.stage, edit.part, [])
+                by_kind[key] = EditGroup(source.kind, source.stage, source.random, edit.part, [])
                 editor.groups[place].append(by_kind[key])
             behind_layers = edit.layer == plan.chain.base.n_layers
             reads = plan.read_columns(branch.sequence)
@@ -223,7 +224,7 @@ def plan_edits(
                 draw = Draw(plan.seed, branch.sequence, edit.site, edit.layer, column, edit.part)
                 by_kind[key].targets.append(Target(editor.tokens.branch_id(number, column), own, donor, draw))
                 wanted[(branch.recipient, place)].add(own)
-                if source.kind in ("stage", "random"):
+                if source.kind == "stage":
                     wanted[(source.stage, place)].add(donor)
     for (stage, place), ids in wanted.items():
         editors[stage].wanted[place] = np.asarray(sorted(ids))

@@ -5,9 +5,7 @@ the patch acts on each token that is written, and on what later tokens attend to
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,79 +19,15 @@ from mcinterp.completions import Decoding, choose
 from mcinterp.divergence import entropy, log_probs, token_log_prob
 from mcinterp.errors import InputError
 from mcinterp.intervene.cells import Cell, Heads, Neurons, cells_of, request_for
-from mcinterp.intervene.donors import Kind, norm
 from mcinterp.intervene.held_table import HeldTable
+from mcinterp.intervene.holding import Hold, Row, Variant, edits_of_rows
 from mcinterp.intervene.inputs import PromptsLike, as_sequences
-from mcinterp.intervene.plan import Direction, directions_of
-from mcinterp.intervene.sites import SITES, SiteName, hook_name
+from mcinterp.intervene.plan import Direction, Kind, directions_of
+from mcinterp.intervene.sites import SiteName
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
 
 ROWS = 256
-Place = tuple[str, int]
-From = Literal["last", "all"]
-
-
-class Row(NamedTuple):
-    """One trajectory: which cell is patched (None for the clean run), after which prompt, with which random numbers."""
-
-    cell: int | None
-    prompt: int
-    sample: int
-
-
-@dataclass(repr=False)
-class Hold:
-    """Edits of a batch of trajectories, row by row, carried out at every step.
-
-    It has no `repr` of its own, for adding a hook takes the hook's, and that would write out all tensors.
-    """
-
-    kind: Kind
-    edits: dict[Place, list[tuple[tuple[int, ...] | None, list[int]]]]
-    columns: slice
-    random: torch.Generator
-    given: dict[Place, torch.Tensor] = field(default_factory=dict)
-    applied: set[Place] = field(default_factory=set)
-
-    def keeping(self) -> list[tuple[str, Any]]:
-        """Hooks of the donor, which keep its activations of the newest tokens."""
-        return [(hook_name(*place), partial(self.keep, place)) for place in self.edits]
-
-    def putting(self) -> list[tuple[str, Any]]:
-        """Hooks of the recipient, which replace its activations of the newest tokens."""
-        return [(hook_name(*place), partial(self.put, place)) for place in self.edits]
-
-    def keep(self, place: Place, activation: torch.Tensor, hook: Any) -> None:
-        """Keep the donor's activation."""
-        self.given[place] = tokens_second(place, activation)[:, self.columns].clone()
-
-    def put(self, place: Place, activation: torch.Tensor, hook: Any) -> torch.Tensor:
-        """Replace the recipient's activation in the rows that patch this place."""
-        changed = activation.clone()
-        view = tokens_second(place, changed)[:, self.columns]
-        given = self.given[place].to(activation.device, activation.dtype)
-        for part, rows in self.edits[place]:
-            chosen = slice(None) if part is None else list(part)
-            own = view[rows][:, :, chosen]
-            new = torch.zeros_like(own) if self.kind == "zero" else given[rows][:, :, chosen]
-            new = self.moved(own, new) if self.kind == "random" else new
-            both = view[rows]
-            both[:, :, chosen] = new
-            view[rows] = both
-        self.applied.add(place)
-        return changed
-
-    def moved(self, own: torch.Tensor, donor: torch.Tensor) -> torch.Tensor:
-        """The own activations plus a random step as long as the one to the donor's, token by token."""
-        flat, target = own.flatten(0, 1), donor.flatten(0, 1)
-        step = torch.randn(flat.shape, generator=self.random).to(flat)
-        return (flat + step * (norm(target - flat) / norm(step))).view_as(own)
-
-
-def tokens_second(place: Place, activation: torch.Tensor) -> torch.Tensor:
-    """An activation over row, token, ...: attention patterns have their heads before the query."""
-    return activation.transpose(1, 2) if SITES[place[0]].axis == "pattern" else activation
 
 
 def generate_patched(
@@ -105,48 +39,55 @@ def generate_patched(
     directions: Sequence[str] = ("base_to_tuned", "tuned_to_base"),
     decoding: Decoding = Decoding(),
     samples: int = 1,
-    positions: From = "last",
+    positions: str = "last",
     heads: Heads = None,
     neurons: Neurons = None,
     window: int = 1,
-    donor: Literal["same", "zero"] = "same",
+    donor: str = "same",
     controls: bool = True,
     seed: int = 0,
 ) -> xr.Dataset:
     """Let the recipient write with a patch held at every step, cell by cell.
 
     The donor reads the same tokens at every step. With `positions="last"` the patch begins at the last prompt token and
-    holds for every token written; `all` patches the prompt too. Trajectories of one prompt and sample draw the same
-    random numbers, patched or not, and the unpatched ones are those of `mcinterp.completions.complete_many`.
+    holds for every token written; `all` patches the prompt too. Completions of given sequences are left aside.
+    Trajectories of one prompt and sample draw the same random numbers, patched or not, and the unpatched ones are those
+    of `mcinterp.completions.complete_many`.
 
     Returns:
         A dataset over `prompt, direction, site, layer` (and `head`), `sample` and `step`: `token_id` (-1 behind the
         end), `entropy` (nats) of the patched distribution, `next_log_prob` and `donor_log_prob` of the written token
         under it and under the donor; without `step`: `completion` (text), `left_at` (the first step that differs from
         the unpatched recipient's trajectory, missing where none does), `n_tokens`. The same with `_control` (`noop`:
-        the recipient's own activations put back; `random`: of equal norm), and `_recipient` for the unpatched runs.
+        the recipient's own activations put back; `random`: a random step as long as the donor's), and `_recipient` for
+        the unpatched runs.
 
     Raises:
         InputError: For sites, layers, heads or stages that do not exist, or positions other than `last` and `all`.
     """
     if positions not in ("last", "all"):
         raise InputError(f"got positions={positions!r} for a held patch; give last or all.")
+    if donor not in ("same", "zero"):
+        raise InputError(f"got donor={donor!r} for a held patch; give same or zero.")
+    if samples < 1:
+        raise InputError(f"got samples={samples}; give 1 or more.")
     sequences = as_sequences(chain, prompts)
     request = request_for(
         chain, sites, layers, "last", each_position=False, heads=heads, neurons=neurons, window=window
     )
     chosen = directions_of(chain, directions, same_run=donor == "same")
     cells = cells_of(chain.base, request, [None])
-    variants = ("asked", *(("noop", "random") if controls else ()))
-    table = HeldTable(chain, sequences, request, cells, chosen, variants, samples, decoding.max_new_tokens)
+    variants = variants_of(donor, controls)
+    names = [variant.name for variant in variants]
+    table = HeldTable(chain, sequences, request, cells, chosen, names, samples, decoding.max_new_tokens)
+    ids = sequences.prompts.token_ids
     runs = [(v, d) for v in range(len(variants)) for d in range(len(chosen))]
     with tqdm(total=len(runs), desc="held patches", unit="run", delay=2, disable=None) as progress:
         for variant, number in runs:
-            kind = kind_of(variants[variant], donor)
             rows = [Row(c, p, s) for c in range(len(cells)) for p in range(len(sequences)) for s in range(samples)]
             clean = [Row(None, p, s) for p in range(len(sequences)) for s in range(samples)] if variant == 0 else []
-            for group in groups_of(sequences.prompts.token_ids, [*clean, *rows], chain.alignment.context, decoding):
-                written = write(chain, chosen[number], cells, group, sequences.ids, decoding, kind, positions, seed)
+            for group in groups_of(ids, [*clean, *rows], chain.alignment.context, decoding):
+                written = write(chain, chosen[number], cells, group, ids, decoding, variants[variant], positions, seed)
                 table.take(variant, number, group, written)
             progress.update()
     return with_provenance(
@@ -160,11 +101,11 @@ def generate_patched(
     )
 
 
-def kind_of(variant: str, donor: str) -> Kind:
-    """How a variant's activations are made: `noop` is the stage kind with the recipient itself as donor."""
-    if variant == "asked":
-        return "zero" if donor == "zero" else "stage"
-    return "noop" if variant == "noop" else "random"
+def variants_of(donor: str, controls: bool) -> list[Variant]:
+    """The patch that was asked for, and its controls."""
+    kind: Kind = "zero" if donor == "zero" else "stage"
+    asked = Variant("asked", kind)
+    return [asked, Variant("noop", "noop"), Variant("random", kind, random=True)] if controls else [asked]
 
 
 def groups_of(
@@ -200,8 +141,8 @@ def write(
     rows: Sequence[Row],
     ids: Sequence[Sequence[int]],
     decoding: Decoding,
-    kind: Kind,
-    positions: From,
+    variant: Variant,
+    positions: str,
     seed: int,
 ) -> Written:
     """Write a group of trajectories, donor and recipient step by step side by side.
@@ -209,31 +150,17 @@ def write(
     Raises `LookupError` where a hook did not fire.
     """
     recipient = chain.stages[direction.recipient]
-    donor = recipient if kind == "noop" else chain.stages[direction.donor]
+    donor = recipient if variant.kind == "noop" else chain.stages[direction.donor]
     columns = slice(-1, None) if positions == "last" else slice(None)
-    hold = Hold(kind, edits_of_rows(cells, rows), columns, torch.Generator().manual_seed(seed))
     batch = pad([ids[row.prompt] for row in rows], side="left")
+    hold = Hold(variant, rows, edits_of_rows(cells, rows), list(batch.lengths), columns, seed)
     streams = [np.random.default_rng((decoding.seed, decoding.sample + r.sample, r.prompt)) for r in rows]
     uniforms = torch.tensor(np.stack([stream.random(decoding.max_new_tokens) for stream in streams])).float()
     steps = min(decoding.max_new_tokens, chain.alignment.context - batch.tokens.shape[1])
     readings = list(step_by_step(recipient, donor, hold, batch, uniforms[:, :steps], decoding.temperature))
-    if readings and len(hold.applied) < len(hold.edits):
-        missing = sorted(set(hold.edits) - hold.applied)
-        raise LookupError(f"stage {recipient.name!r}: the hooks at {missing} did not fire in its architecture.")
     empty = torch.empty(len(rows), 0)
     each = [torch.stack(values, dim=1) if values else empty for values in zip(*readings, strict=True)] or [empty] * 4
     return Written(each[0].long(), *each[1:])
-
-
-def edits_of_rows(
-    cells: Sequence[Cell], rows: Sequence[Row]
-) -> dict[Place, list[tuple[tuple[int, ...] | None, list[int]]]]:
-    """By site and layer, the heads or neurons that are replaced and in which rows."""
-    table: dict[Place, dict[tuple[int, ...] | None, list[int]]] = {}
-    for number, row in enumerate(rows):
-        for edit in cells[row.cell].edits if row.cell is not None else ():
-            table.setdefault((edit.site, edit.layer), {}).setdefault(edit.part, []).append(number)
-    return {place: list(parts.items()) for place, parts in table.items()}
 
 
 def step_by_step(
@@ -246,8 +173,11 @@ def step_by_step(
     for step in range(uniforms.shape[1]):
         with donor.bridge.hooks(fwd_hooks=hold.keeping()):
             theirs, caches[0] = newest(donor, entering, attention, caches[0])
+        hold.require(donor.name, hold.given)
         with recipient.bridge.hooks(fwd_hooks=hold.putting()):
             logits, caches[1] = newest(recipient, entering, attention, caches[1])
+        hold.require(recipient.name, hold.applied)
+        hold.advance()
         chosen = choose(logits, uniforms[:, step], temperature)
         own = log_probs(logits).cpu()
         yield chosen, entropy(own), token_log_prob(own, chosen), token_log_prob(log_probs(theirs).cpu(), chosen)

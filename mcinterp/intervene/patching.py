@@ -12,13 +12,14 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.chain import Chain
+from mcinterp.errors import InputError
 from mcinterp.intervene.cells import Heads, Neurons, Request, request_for
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, donor_ids, reads_of, require_token
 from mcinterp.intervene.metrics import OF_ONE_RUN, Metric, chosen_metrics
 from mcinterp.intervene.places import PositionChoice
-from mcinterp.intervene.plan import CONTROLS, Direction, Plan, all_cells, directions_of, partners_of
+from mcinterp.intervene.plan import CONTROLS, DONORS, Direction, Plan, all_cells, directions_of, partners_of
 from mcinterp.intervene.recovery import interaction_of, with_recovery
-from mcinterp.intervene.running import Engine, in_nats, run_plan, verify_cells
+from mcinterp.intervene.running import in_nats, run_plan, verify_cells
 from mcinterp.intervene.sites import SiteName
 from mcinterp.intervene.table import Table
 from mcinterp.rendering import token_strings
@@ -45,11 +46,11 @@ def patch(
     heads: Heads = None,
     neurons: Neurons = None,
     window: int = 1,
-    donor: Literal["same", "mean", "zero"] = "same",
+    donor: str = "same",
     donor_prompts: PromptsLike | None = None,
     read_at: int | Sequence[int] = 0,
     attractor: int | None = None,
-    engine: Engine = "auto",
+    engine: str = "auto",
     verify: int = 0,
     max_bytes: int = GIGABYTE,
     seed: int = 0,
@@ -68,8 +69,8 @@ def patch(
             a slice, counted from the last prompt token (0). Several are patched together unless `each_position`.
         directions: `DONOR_to_RECIPIENT` with stage names; `base` is the first stage and `tuned` the last.
         metrics: Names of `mcinterp.intervene.metrics.METRICS`, or functions of a `Reading` by name.
-        controls: Also run every cell with its own activation (`noop`), a random donor of equal norm (`random`), and
-            the donor stage on another prompt (`shuffled`).
+        controls: Also run every cell with its own activation (`noop`), a random step as long as the donor's (`random`),
+            and the donor stage on another prompt (`shuffled`).
         interaction: With both directions of a pair, also the 2 x 2 interaction over a boundary at every layer: all
             positions of the residual stream from one stage, the layers above from the other.
         heads: None patches all heads at once; `each`, or numbers, one at a time.
@@ -88,13 +89,16 @@ def patch(
     Returns:
         A dataset over `prompt, direction, site, layer` (and `head`, `position`, `read_at` where asked) with a float32
         variable a metric, `<metric>_control` with the axis `control`, `<metric>_donor` and `<metric>_recipient` for the
-        unpatched ends, `<metric>_recovery` (missing where the ends are nearly equal, with the reason beside it), and
-        `<metric>_interaction` over `prompt, pair, layer`. Attributes: `noise_floor` (nats), `engine`, `verified`.
+        unpatched ends, `<metric>_recovery` for built-in ones (missing where the ends are nearly equal, with the reason
+        beside it), and `<metric>_interaction` over `prompt, pair, layer`. Attributes: `noise_floor` (nats), `engine`,
+        `verified_cells`, `verified_difference` (nats).
 
     Raises:
         InputError: For anything that does not exist: sites, layers, heads, positions, stages, tokens, donor prompts of
             another length.
     """
+    if donor not in DONORS:
+        raise InputError(f"donor {donor!r} is unknown; give one of {', '.join(DONORS)}.")
     sequences = as_sequences(chain, prompts)
     request = request_for(
         chain, sites, layers, positions, each_position=each_position, heads=heads, neurons=neurons, window=window
@@ -122,7 +126,7 @@ def patch(
     checked = verify_cells(plan, ran, chosen, followed, verify)
     dataset.attrs |= {"verified_cells": checked["cells"], "verified_difference": checked["largest_difference"]}
     if interaction:
-        dataset = dataset.assign(interactions(plan, chosen, followed, engine, max_bytes))
+        dataset = dataset.assign(interactions(plan, chosen, followed, ran.engine, max_bytes))
     return with_provenance(
         describe(dataset),
         analysis="patch",
@@ -135,7 +139,7 @@ def patch(
 
 
 def interactions(
-    plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, engine: Engine, max_bytes: int
+    plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, engine: str, max_bytes: int
 ) -> dict[str, xr.DataArray]:
     """`<metric>_interaction` for metrics of one run, over the pairs of stages that are patched in both directions."""
     wanted = {name: metric for name, metric in metrics.items() if name in OF_ONE_RUN}

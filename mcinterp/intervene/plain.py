@@ -90,7 +90,7 @@ def patched_logits(plan: Plan, branch: Branch, means: MeanTable, clean: CleanRun
     stage, ids = plan.chain.stages[branch.recipient], plan.ids[branch.sequence]
     edits, source = plan.cells[branch.cell].edits, branch.source
     own = clean.at(branch.recipient, branch.sequence)
-    donor = clean.at(source.stage, source.sequence) if source.kind in ("stage", "random") else {}
+    donor = clean.at(source.stage, source.sequence) if source.kind == "stage" else {}
     applied: set[Edit] = set()
 
     def change(edit: Edit, activation: torch.Tensor, hook: Any) -> torch.Tensor:
@@ -100,7 +100,9 @@ def patched_logits(plan: Plan, branch: Branch, means: MeanTable, clean: CleanRun
         part = slice(None) if edit.part is None else list(edit.part)
         draws = [Draw(plan.seed, branch.sequence, edit.site, edit.layer, c, edit.part) for c in branch.columns]
         mine = own[(edit.site, edit.layer)][list(branch.columns)][:, part]
-        new = replacement(source.kind, mine, None if given is None else given[:, part].to(mine), draws)
+        new = replacement(
+            source.kind, mine, None if given is None else given[:, part].to(mine), draws, random=source.random
+        )
         for place, column in enumerate(branch.columns):
             rows[column, part] = new[place]
         applied.add(edit)

@@ -12,7 +12,8 @@ from mcinterp.intervene.places import chosen_positions
 from mcinterp.intervene.sites import SITES
 from mcinterp.sequences import Sequences
 
-Kind = Literal["stage", "noop", "random", "mean", "zero"]
+Kind = Literal["stage", "noop", "mean", "zero"]
+DONORS: dict[str, Kind] = {"same": "stage", "mean": "mean", "zero": "zero"}
 CONTROLS = ("noop", "random", "shuffled")
 
 
@@ -25,12 +26,16 @@ class Direction(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a run's new activations come from: a stage's clean run on a sequence, `shift` columns further on."""
+    """Where a run's new activations come from: a stage's clean run on a sequence, `shift` columns further on.
+
+    With `random` they lie as far from the own ones, in a random direction.
+    """
 
     kind: Kind
     stage: int
     sequence: int
     shift: int
+    random: bool = False
 
 
 class Branch(NamedTuple):
@@ -62,7 +67,7 @@ class Plan:
     variants: tuple[str, ...]
     reads: tuple[int, ...]
     request: Request
-    donor: Literal["same", "mean", "zero"]
+    donor: str
     partners: dict[int, int]
     seed: int
 
@@ -115,13 +120,10 @@ class Plan:
         self, variant: str, direction: Direction, cell: Cell, prompt: int, columns: tuple[int, ...]
     ) -> Source | None:
         """Where the activations of one run come from; None where a control is not defined."""
-        other = self.end_sequence(prompt)
         if variant == "shuffled":
             return self.shuffled(direction, cell, prompt, columns)
-        if variant in ("noop", "random"):
-            kind: Kind = "noop" if variant == "noop" else "random"
-            return Source(kind, direction.donor, other, 0)
-        return Source("stage" if self.donor == "same" else self.donor, direction.donor, other, 0)
+        asked = Source(DONORS[self.donor], direction.donor, self.end_sequence(prompt), 0, random=variant == "random")
+        return asked._replace(kind="noop") if variant == "noop" else asked
 
     def shuffled(self, direction: Direction, cell: Cell, prompt: int, columns: tuple[int, ...]) -> Source | None:
         """The donor stage on another prompt, aligned where the answer begins."""
@@ -168,15 +170,15 @@ def partners_of(sequences: Sequences) -> dict[int, int]:
     other; a shorter one where none is as long. Missing where all prompts are the same tokens.
     """
     ids, templates = sequences.prompts.token_ids, sequences.prompts.templates
-    order = sorted(range(len(ids)), key=lambda i: (-len(ids[i]), i))
     partners: dict[int, int] = {}
-    for rank, prompt in enumerate(order):
-        longer = [other for other in reversed(order[:rank]) if ids[other] != ids[prompt]]
-        shorter = (other for other in order[rank + 1 :] if ids[other] != ids[prompt])
-        foreign = (other for other in longer if templates[other] != templates[prompt])
-        found = next(foreign, longer[0] if longer else next(shorter, None))
-        if found is not None:
-            partners[prompt] = found
+    for prompt, own in enumerate(ids):
+        others = [
+            (len(other) < len(own), templates[i] == templates[prompt], abs(len(other) - len(own)), i)
+            for i, other in enumerate(ids)
+            if other != own
+        ]
+        if others:
+            partners[prompt] = min(others)[-1]
     return partners
 
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -36,15 +36,15 @@ class Ran(NamedTuple):
 
 
 def run_plan(
-    plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, engine: Engine, max_bytes: int, what: str
+    plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, engine: str, max_bytes: int, what: str
 ) -> Ran:
     """Run everything that a plan asks for.
 
     With the engine `auto`, stages that cannot be taken apart run plainly, and so does everything again where the fast
     sweep moves a run by putting its own activations back; both are warned about once.
     """
-    if engine not in ("auto", "fast", "plain"):
-        raise InputError(f"engine {engine!r} is unknown; give auto, fast or plain.")
+    if engine not in get_args(Engine):
+        raise InputError(f"engine {engine!r} is unknown; give one of {', '.join(get_args(Engine))}.")
     reason = "asked for" if engine == "plain" else obstacle(plan)
     if reason and engine == "fast":
         raise InputError(f"the fast engine cannot run this: {reason}; use the engine auto or plain.")

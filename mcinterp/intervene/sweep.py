@@ -86,7 +86,7 @@ class StageRun:
         found = set()
         for place in self.editor.places(layer):
             for group in self.editor.groups.get(place, ()):
-                if group.kind in ("stage", "random"):
+                if group.kind == "stage":
                     elsewhere = group.stage != self.number
                     other = any(
                         target.donor // self.tokens.width != target.own // self.tokens.width for target in group.targets
@@ -299,7 +299,7 @@ def active_sequences(plan: Plan, batch: Batch) -> dict[int, set[int]]:
         donor = plan.directions[branch.direction].donor
         active.setdefault(branch.recipient, set()).add(branch.sequence)
         active.setdefault(donor, set()).add(plan.end_sequence(branch.sequence))
-        if branch.source.kind in ("stage", "random"):
+        if branch.source.kind == "stage":
             active.setdefault(branch.source.stage, set()).add(branch.source.sequence)
         active.setdefault(0, set()).add(branch.sequence)
         active.setdefault(max(plan.directions[branch.direction][1:]), set()).add(branch.sequence)

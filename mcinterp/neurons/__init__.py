@@ -1,0 +1,1 @@
+"""Neurons of the MLPs that set how sure a model is: found in the weights, ablated, and compared between stages."""
