@@ -11,7 +11,7 @@ compare: .venv/.installed
 	@echo "The report is $(CURDIR)/$(RUN)/report.html"
 
 test: .venv/.tests-installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
 slow: .venv/.tests-installed
 	$(BIN)/python -m pytest -m slow

@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from mcinterp.chain import Chain, load_chain, load_pair
 from mcinterp.organisms import POCKET_STAGES
 
+torch.set_num_threads(1)  # tensors here are tiny: threads cost more than they give
+
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;!?'\n>()[]-_=+*/#"
 CHARACTERS = ["<bos>", "<end>", *LETTERS]
 VOCABULARY = len(CHARACTERS)

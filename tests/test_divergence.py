@@ -93,3 +93,10 @@ def test_log_odds_are_the_same_from_logits_and_log_probs() -> None:
     q = logits.softmax(-1)
     by_hand = [math.log(q[r, token[r]] / q[r, ids[r][belongs[r]]].sum()) for r in range(4)]
     torch.testing.assert_close(from_logits, torch.tensor(by_hand, dtype=torch.float64))
+
+
+def test_undefined_logits_have_no_entropy() -> None:
+    broken = d.log_probs(torch.tensor([0.0, torch.nan, 1.0]))
+    for measure in (d.entropy, d.min_entropy):
+        assert measure(broken).isnan()
+    assert d.kl_divergence(broken, d.log_probs(torch.zeros(3))).isnan()

@@ -38,7 +38,7 @@ import sys
 sys.modules["torch"] = sys.modules["transformers"] = None
 from mcinterp import results
 from mcinterp.landmarks import landmark_positions, onset
-from mcinterp.summary import prompt_entries
+from mcinterp.summary.lens import prompt_entries
 lens = results.load({str(tmp_path / "lens.nc")!r})
 print(len(prompt_entries(lens)), onset(lens).sizes["lens"], landmark_positions(lens).sizes["prompt"])
 """

@@ -12,7 +12,8 @@ def add_attribute(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--what",
         metavar="NAMES",
-        help="some of logits, update, grafts, shapley, entropy_split, temperature, screen "
+        help="some of logits, update, grafts, shapley, entropy_split, temperature, screen, heads, neurons, "
+        "direction "
         "(default: logits,update,grafts,entropy_split,temperature)",
     )
     verb.add_argument(
@@ -37,6 +38,7 @@ def add_attribute(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--orders", type=int, default=16, metavar="N", help="orders of grafting for shapley (default: 16)"
     )
+    verb.add_argument("--layer", type=int, metavar="N", help="where the direction is taken (default: the middle)")
     verb.add_argument("--read-at", default="0", metavar="N,N", help="positions that are read, averaged (default: 0)")
     verb.add_argument(
         "--written-by", metavar="STAGE", help="the stage that writes what --read-at reads (default: last)"
@@ -48,7 +50,7 @@ def run_attribute(options: argparse.Namespace) -> None:
     """`mcinterp attribute`."""
     from mcinterp.jobs.attribution import DEFAULT, AttributeQuestion, attribute
 
-    names = ("by", "metric", "against", "nodes", "neurons", "orders", "written_by")
+    names = ("by", "metric", "against", "nodes", "neurons", "orders", "layer", "written_by")
     question = AttributeQuestion(
         **asked(options),
         what=words(options.what) or DEFAULT,

@@ -18,6 +18,7 @@ def compare_headline(summary: dict[str, Any]) -> str:
     lines = [f"{name}: {said}" for name, said in differing(summary["alignment"]).items()]
     lines += lens_lines(summary) if "entropy" in summary else []
     lines += patch_lines(summary["patch"], OF_MANY) if "patch" in summary else []
+    lines += parts_lines(TITLES["update"], summary["update"], OF_MANY) if "update" in summary else []
     return "\n".join(lines)
 
 
@@ -87,14 +88,14 @@ def attribute_lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def parts_lines(title: str, found: dict[str, Any]) -> list[str]:
+def parts_lines(title: str, found: dict[str, Any], count: int = OF_ONE) -> list[str]:
     """The largest parts of every stage."""
     lines = []
     for stage, one in found["stages"].items():
         error = one["completeness_error"]
         missing = "" if error is None else f", at most {100 * error:.2g} % missing"
         rows = [[f"{title}, {stage}: {one['total']:+.3f} nats{missing}", "mean", "95 % interval", "share"]]
-        for part in one["parts"][:OF_ONE]:
+        for part in one["parts"][:count]:
             name = part.get("component", part.get("player"))
             rows.append([f"  {name}", signed(part["mean"]), interval(part["low"], part["high"]), signed(part["share"])])
         lines.append(table(rows))

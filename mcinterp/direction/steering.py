@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from mcinterp.chain import Chain, Stage
 from mcinterp.direction.doses import ENDS, STEERED, Along, Rows, Steering, Variant, require_steering
-from mcinterp.effects import DRAWS, beside_random, effects
 from mcinterp.growth import (
     Followed,
     Measured,
@@ -24,7 +23,7 @@ from mcinterp.growth import (
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, require_token
 from mcinterp.intervene.sites import hook_name
 from mcinterp.rendering import token_strings
-from mcinterp.results import derived, describe, with_provenance, with_token_strings
+from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import provenance
 
 COEFFICIENTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
@@ -171,15 +170,3 @@ def steered(
 
     layer, site = int(asked.direction.attrs["layer"]), str(asked.direction.attrs["site"])
     return grown_residuals(stage, ids, layer, 1 + len(variants), [(hook_name(site, layer), edit)]), same
-
-
-def dose_response(steered: xr.Dataset, metric: str = "entropy", *, draws: int = DRAWS, seed: int = 0) -> xr.Dataset:
-    """What each dose does to a metric over prompts, beside the random directions.
-
-    Over `operation, coefficient`: `effect`, the mean of steered minus unsteered (the metric's unit), and `share`, that
-    over the mean gap to the other stage's unsteered run, with 95 % intervals over templates (`mcinterp.effects`), and
-    those of the random directions (`mcinterp.effects.beside_random`); `gap` over `operation`.
-    """
-    along = steered.rename(control="draw")
-    found = beside_random(effects(along, metric, draws=draws, seed=seed), "draw")
-    return derived(found, steered, analysis="dose_response", metric=metric, draws=draws, seed=seed)

@@ -10,12 +10,24 @@ import xarray as xr
 from mcinterp.attribution.direct import direct_logit_attribution
 from mcinterp.attribution.entropy_split import entropy_split
 from mcinterp.attribution.screen import attribution_patching
+from mcinterp.direction.attractor import attractor_direction
+from mcinterp.direction.steering import steer
 from mcinterp.errors import InputError
+from mcinterp.head_scores import head_scores
 from mcinterp.jobs.question import Asked, Question, Say, ask, silent
+from mcinterp.neurons.comparison import compare_neurons
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
 from mcinterp.sequences import Sequences
-from mcinterp.summary import effect_summary, parts_summary, screen_summary, temperature_summary
+from mcinterp.summary.attribution import (
+    dose_summary,
+    head_summary,
+    neuron_summary,
+    parts_summary,
+    screen_summary,
+    temperature_summary,
+)
+from mcinterp.summary.effects import effect_summary
 from mcinterp.temperature import temperature_split
 from mcinterp.weights.grafts import graft_sweep
 from mcinterp.weights.shapley import graft_shapley
@@ -35,6 +47,7 @@ class AttributeQuestion(Question):
     nodes: int = 8
     neurons: int = 0
     orders: int = 16
+    layer: int | None = None
     read_at: tuple[int, ...] = (0,)
     written_by: str | None = None
 
@@ -98,6 +111,24 @@ def of_screen(one: Setting) -> xr.Dataset:
     return attribution_patching(one.asked.chain, one.sequences, metric=one.question.metric, exact=12, **one.read)
 
 
+def of_heads(one: Setting) -> xr.Dataset:
+    """Induction, copying and attention entropy of every head."""
+    return head_scores(one.asked.chain, one.sequences, seed=one.question.seed)
+
+
+def of_neurons(one: Setting) -> xr.Dataset:
+    """Entropy and frequency neurons of the stages, compared and patched."""
+    return compare_neurons(one.asked.chain, one.sequences, attractor=one.asked.attractor, seed=one.question.seed)
+
+
+def of_direction(one: Setting) -> xr.Dataset:
+    """Doses of the attractor direction, taken at one layer (the middle one unless named)."""
+    chain, layer = one.asked.chain, one.question.layer
+    middle = chain.base.n_layers // 2 if layer is None else layer
+    direction = attractor_direction(chain, one.sequences, layer=middle, attractor=one.asked.attractor)
+    return steer(chain, one.sequences, direction, attractor=one.asked.attractor, seed=one.question.seed)
+
+
 ANALYSES: dict[str, Callable[[Setting], xr.Dataset]] = {
     "logits": of_logits,
     "update": of_update,
@@ -106,6 +137,9 @@ ANALYSES: dict[str, Callable[[Setting], xr.Dataset]] = {
     "entropy_split": of_entropy,
     "temperature": of_temperature,
     "screen": of_screen,
+    "heads": of_heads,
+    "neurons": of_neurons,
+    "direction": of_direction,
 }
 PARTS = {"logits": ("attribution", "component"), "update": ("attribution", "component")}
 PARTS |= {"shapley": ("shapley", "component"), "entropy_split": ("shapley", "player")}
@@ -134,6 +168,14 @@ def summarised(name: str, dataset: xr.Dataset) -> dict[str, Any]:
     """The figures of one analysis that are asked for first."""
     if name in PARTS:
         return parts_summary(dataset, *PARTS[name])
-    if name == "grafts":
-        return effect_summary(dataset)
-    return temperature_summary(dataset) if name == "temperature" else screen_summary(dataset)
+    return SUMMARIES[name](dataset)
+
+
+SUMMARIES: dict[str, Callable[[xr.Dataset], dict[str, Any]]] = {
+    "grafts": effect_summary,
+    "temperature": temperature_summary,
+    "screen": screen_summary,
+    "heads": head_summary,
+    "neurons": neuron_summary,
+    "direction": dose_summary,
+}

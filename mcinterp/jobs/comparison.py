@@ -7,6 +7,7 @@ from typing import Any
 
 from mcinterp.attention import attention_patterns
 from mcinterp.attractors import Search, find_attractors
+from mcinterp.attribution.direct import direct_logit_attribution
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
@@ -18,11 +19,14 @@ from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
 from mcinterp.run import Run
 from mcinterp.sequences import PositionSet, Sequences, teacher_force
-from mcinterp.summary import attractor_summary, lens_summary, patch_summary
+from mcinterp.summary.attribution import parts_summary
+from mcinterp.summary.effects import patch_summary
+from mcinterp.summary.lens import attractor_summary, lens_summary
 from mcinterp.tuned_lens import FILE, Fit, fit_chain, load_tuned_lens, tuned_lens
+from mcinterp.weights.update import update_attribution
 
 ATTENTION_PROMPTS = 3
-ANALYSES = ("lens", "attractors", "patch")
+ANALYSES = ("lens", "attractors", "patch", "logits", "update")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,16 @@ def compare(question: CompareQuestion, out: str | Path, *, prompts: Prompts | No
         say("patching across models")
         patched = patch(chain, rendered, directions=base_and_each(chain), attractor=asked.attractor, seed=question.seed)
         found["patch"] = patch_summary(run.save("patch", patched))
+    if "logits" in question.only:
+        say("attribution of logits")
+        written = direct_logit_attribution(
+            chain, rendered, by="component", against="plausible", attractor=asked.attractor
+        )
+        found["logits"] = parts_summary(run.save("logits", written), "attribution", "component")
+    if "update" in question.only:
+        say("attribution of the update")
+        update = update_attribution(chain, rendered, attractor=asked.attractor)
+        found["update"] = parts_summary(run.save("update", update), "attribution", "component")
     return asked.finish(run, **found)
 
 

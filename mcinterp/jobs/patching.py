@@ -16,7 +16,7 @@ from mcinterp.intervene.sites import SiteName
 from mcinterp.jobs.question import Asked, Question, Say, ask, silent
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
-from mcinterp.summary import held_summary, patch_summary
+from mcinterp.summary.effects import held_summary, patch_summary
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mcinterp.results import write_json
 from mcinterp.run import SUMMARY, Run
 from mcinterp.sequences import Sequences, teacher_force
 from mcinterp.show.report import write_report
-from mcinterp.summary import opening_summary
+from mcinterp.summary.opening import opening_summary
 
 LEAST_COMPLETION = 4
 Say = Callable[[str], None]

@@ -79,7 +79,7 @@ def compare_neurons(
         (units are the members of the patched sets, with `kind`, `layer` and `neuron`) `in_set`, the mean `activation`
         and its `activation_change` from the first stage with a 95 % interval over templates; `norm_ratio` over `kind,
         draw`, the mean norm over the asked set's; and the metrics over `prompt, direction, kind, draw` with their
-        unpatched ends, draw 0 being the set itself. `mcinterp.neurons.set_patches.set_effects` sums the patches up.
+        unpatched ends, draw 0 being the set itself. `mcinterp.neurons.set_effects.set_effects` sums the patches up.
 
     Raises:
         InputError: For what does not exist, or too few neurons to match.

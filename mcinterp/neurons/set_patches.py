@@ -7,11 +7,9 @@ import xarray as xr
 from tqdm import tqdm
 
 from mcinterp.chain import Chain
-from mcinterp.effects import DRAWS, beside_random, effects
 from mcinterp.intervene.patching import patch
 from mcinterp.intervene.places import PositionChoice
 from mcinterp.neurons.selection import NeuronSet, pairs_of
-from mcinterp.results import derived
 from mcinterp.sequences import Sequences
 
 METRICS = ("entropy", "attractor_log_odds")
@@ -74,16 +72,3 @@ def norm_ratios(norms: xr.DataArray, tried: Mapping[str, Sequence[NeuronSet]]) -
     }
     ratio = [[value / values[0] for value in values] for values in mean.values()]
     return xr.DataArray(np.asarray(ratio, dtype=np.float32), dims=("kind", "draw"))
-
-
-def set_effects(
-    compared: xr.Dataset, metric: str = "attractor_log_odds", *, draws: int = DRAWS, seed: int = 0
-) -> xr.Dataset:
-    """What patching the sets does to a metric over prompts, beside the random sets.
-
-    Over `direction, kind`: `effect` and `share` of the set with 95 % intervals over templates (see
-    `mcinterp.effects.effects`), and those of the random sets (see `mcinterp.effects.beside_random`).
-    """
-    wanted = [metric, *(f"{metric}_{end}" for end in ENDS)]
-    found = beside_random(effects(compared[wanted], metric, draws=draws, seed=seed), "draw")
-    return derived(found, compared, analysis="set_effects", metric=metric, draws=draws, seed=seed)

@@ -9,6 +9,7 @@ from mcinterp.errors import InputError, first_line
 from mcinterp.landmarks import most_changed_prompts
 from mcinterp.run import Run
 from mcinterp.show import figures, patch_figures
+from mcinterp.show.attribution_figures import DRAWN
 
 PNG_SCALE = 2
 
@@ -32,7 +33,12 @@ def pictures(run: Run) -> dict[str, Any]:
     """The charts of a run by name, of the analyses that it holds."""
     of_lens = lens_pictures(run.load("lens")) if run.holds("lens") else {}
     of_patch = patch_figures.pictures(run.load("patch")) if run.holds("patch") else {}
-    return {**of_lens, **{f"patch_{name}": chart for name, chart in of_patch.items()}}
+    made = {name: draw for name, draw in DRAWN.items() if run.holds(name)}
+    return {
+        **of_lens,
+        **{f"patch_{name}": chart for name, chart in of_patch.items()},
+        **{f"attribution_{name}": draw(run.load(name)) for name, draw in made.items()},
+    }
 
 
 def lens_pictures(lens: xr.Dataset) -> dict[str, Any]:

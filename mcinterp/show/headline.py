@@ -57,9 +57,19 @@ def direction_sentence(name: str, one: dict[str, Any]) -> str:
     )
 
 
+def update_sentence(summary: dict[str, Any]) -> str:
+    """For the stage whose update changed the metric most, the groups of weights that made most of it."""
+    stage, one = max(summary["update"]["stages"].items(), key=lambda item: abs(item[1]["total"]))
+    best = [f"{part['component']} {percent(part['share'])}" for part in one["parts"][:3] if part["share"] is not None]
+    if not best:
+        return ""
+    metric = summary["update"]["metric"].replace("_", " ")
+    return f"Of the {one['total']:+.2f} nats of {metric} that the update to {stage} made, {', '.join(best)}."
+
+
 def percent(share: float) -> str:
     """A share as a whole percentage."""
     return f"{round(100 * share)} %"
 
 
-SAID = {"entropy": entropy_sentence, "patch": patch_sentence}
+SAID = {"entropy": entropy_sentence, "patch": patch_sentence, "update": update_sentence}

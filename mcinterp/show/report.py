@@ -1,6 +1,7 @@
 """The report of a run: one HTML file that opens from disk without a network, the scripts in it once."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,32 +12,34 @@ import vl_convert
 from mcinterp.results import write_text
 from mcinterp.run import REPORT, RUN, SUMMARY, Run
 from mcinterp.show import circuits
+from mcinterp.show.attribution_figures import DRAWN
 from mcinterp.show.figures import visible
 from mcinterp.show.headline import lead
-from mcinterp.show.report_data import held_data, lens_data, patch_data
+from mcinterp.show.report_data import Made, attribution_data, held_data, lens_data, patch_data
 from mcinterp.variables import VARIABLES
 
 
 class Section(NamedTuple):
-    """A part of the page: its template and anchor, its title, and the entry of the summary that it needs."""
+    """A part of the page: its template and anchor, its title, what it needs one of in the summary, and its data."""
 
     name: str
     title: str
-    needs: str
+    needs: tuple[str, ...]
+    data: Callable[[Run, dict[str, Any]], Made] | None = None
 
 
 SECTIONS = (
-    Section("numbers", "Numbers", "entropy"),
-    Section("depth", "By depth", "onset"),
-    Section("attractors", "Attractors", "attractors"),
-    Section("patch", "Patching", "patch"),
-    Section("held", "Held patches", "held"),
-    Section("explore", "One prompt", "onset"),
-    Section("prompts", "All prompts", "entropy"),
-    Section("alignment", "Alignment", "alignment"),
-    Section("run", "Run", "stages"),
+    Section("numbers", "Numbers", ("entropy",)),
+    Section("depth", "By depth", ("onset",), lens_data),
+    Section("attractors", "Attractors", ("attractors",)),
+    Section("patch", "Patching", ("patch",), patch_data),
+    Section("held", "Held patches", ("held",), held_data),
+    Section("attribution", "Attribution", tuple(DRAWN), attribution_data),
+    Section("explore", "One prompt", ("onset",)),
+    Section("prompts", "All prompts", ("entropy",)),
+    Section("alignment", "Alignment", ("alignment",)),
+    Section("run", "Run", ("stages",)),
 )
-DATA = {"onset": lens_data, "patch": patch_data, "held": held_data}
 
 
 def write_report(run: Run) -> Path:
@@ -44,9 +47,10 @@ def write_report(run: Run) -> Path:
     summary, record = run.read(SUMMARY), run.read(RUN)
     context: dict[str, Any] = {}
     drawn: dict[str, Any] = {"charts": {}}
-    for name, make in DATA.items():
-        if name in summary:
-            made = make(run, summary)
+    sections = [section for section in SECTIONS if any(summary.get(name) for name in section.needs)]
+    for section in sections:
+        if section.data is not None:
+            made = section.data(run, summary)
             drawn["charts"] |= made.charts
             drawn |= made.drawn
             context |= made.context
@@ -58,7 +62,7 @@ def write_report(run: Run) -> Path:
             summary=summary,
             record=record,
             lead=lead(summary),
-            sections=[section for section in SECTIONS if summary.get(section.needs)],
+            sections=sections,
             scripts=[circuits.javascript(), vega_javascript()],
             data=embedded(drawn),
             definitions={name: f"{v.definition} [{v.unit}]" for name, v in VARIABLES.items()},

@@ -11,6 +11,7 @@ from mcinterp.landmarks import most_changed_prompts
 from mcinterp.results import provenance_of
 from mcinterp.run import Run
 from mcinterp.show import circuits, figures, patch_figures
+from mcinterp.show.attribution_figures import DRAWN
 
 EXPLORED = 8
 ATTENTION_CELLS = 300_000
@@ -49,6 +50,13 @@ def patch_data(run: Run, summary: dict[str, Any]) -> Made:
     """Effects by layer or over heads and positions, and the interaction."""
     charts = {f"patch-{name}": chart.to_dict() for name, chart in patch_figures.pictures(run.load("patch")).items()}
     return Made(charts, {}, {"patch": summary["patch"], "patch_charts": list(charts)})
+
+
+def attribution_data(run: Run, summary: dict[str, Any]) -> Made:
+    """A chart for every attribution that was made."""
+    made = {name: draw for name, draw in DRAWN.items() if run.holds(name)}
+    charts = {f"attribution-{name}": draw(run.load(name)).to_dict() for name, draw in made.items()}
+    return Made(charts, {}, {"attribution_charts": list(charts)})
 
 
 def held_data(run: Run, summary: dict[str, Any]) -> Made:

@@ -38,3 +38,15 @@ def themed(chart: Any) -> Any:
 def site_scale(sites: Sequence[str]) -> alt.Scale:
     """Colours of sites, none of which is the base's or the last stage's."""
     return alt.Scale(domain=list(sites), range=[SITES[i % len(SITES)] for i in range(len(sites))])
+
+
+PARTS = {"embed": "#8c6d31", "attn": "#009E73", "kv": "#56B4E9", "mlp": "#CC79A7", "norm": "#999999"}
+PARTS |= {"unembed": "#1c1c1e", "attn_out": "#009E73", "mlp_out": "#CC79A7", "layer": "#CC79A7"}
+
+
+def part_scale(sites: Sequence[str]) -> alt.Scale:
+    """Colours of components, the same in every chart; those without one of their own take what is left."""
+    spare = [colour for colour in SITES if colour not in {PARTS[site] for site in sites if site in PARTS}]
+    others = [site for site in sites if site not in PARTS]
+    chosen = {**PARTS, **{site: spare[i % len(spare)] for i, site in enumerate(others)}}
+    return alt.Scale(domain=list(sites), range=[chosen[site] for site in sites])

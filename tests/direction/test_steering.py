@@ -13,7 +13,8 @@ from conftest import Build
 from mcinterp.chain import Chain, Stage, load_pair
 from mcinterp.direction.attractor import attractor_direction
 from mcinterp.direction.doses import Steering
-from mcinterp.direction.steering import dose_response, steer
+from mcinterp.direction.response import dose_response
+from mcinterp.direction.steering import steer
 from mcinterp.errors import InputError
 from mcinterp.prompts import Prompts
 

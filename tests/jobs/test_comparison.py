@@ -42,6 +42,7 @@ def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
     assert names == {
         "run.json", "summary.json", "report.html", "tuned_lens",
         "lens.nc", "landmarks.nc", "onset.nc", "attractors.nc", "attention.nc", "patch.nc",
+        "logits.nc", "update.nc",
     }  # fmt: skip
     record = run.read("run.json")
     assert record["state"] == "finished"
@@ -52,7 +53,7 @@ def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
 
 
 def test_every_dataset_of_a_run_says_its_units_and_where_it_came_from(run: Run) -> None:
-    for name in ("lens", "landmarks", "onset", "attractors", "attention", "patch"):
+    for name in ("lens", "landmarks", "onset", "attractors", "attention", "patch", "logits", "update"):
         dataset = run.load(name)
         assert [v for v in dataset.data_vars if "units" not in dataset[v].attrs] == []
         assert [c["name"] for c in provenance_of(dataset)["checkpoints"]] == ["base", "tuned", "later"]
@@ -245,5 +246,7 @@ def test_only_the_named_analyses_are_made(tiny: Build, tmp_path: Path) -> None:
     page = (tmp_path / "run" / "report.html").read_text()
     assert 'id="patch"' in page
     assert 'id="depth"' not in page
-    with pytest.raises(InputError, match="got analyses \\['lense'\\]; give some of lens, attractors, patch"):
+    with pytest.raises(
+        InputError, match="got analyses \\['lense'\\]; give some of lens, attractors, patch, logits, update"
+    ):
         CompareQuestion(stages=("a", "b"), only=("lense",))

@@ -12,7 +12,7 @@ from mcinterp.errors import InputError
 from mcinterp.intervene.patching import patch
 from mcinterp.neurons.comparison import compare_neurons
 from mcinterp.neurons.selection import by_layer, entropy_neurons, jaccard_by_chance, joined, matched_neurons, pairs_of
-from mcinterp.neurons.set_patches import set_effects
+from mcinterp.neurons.set_effects import set_effects
 from mcinterp.neurons.statistics import neuron_statistics
 from mcinterp.prompts import Prompts
 from mcinterp.results import provenance_of

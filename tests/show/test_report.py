@@ -82,8 +82,9 @@ def test_everything_is_drawn_and_nothing_hostile_ran(drawn: str) -> None:
     charts = re.findall(r'<div class="chart[^"]*" data-chart="([^"]+)"[^>]*>(.*?)</div>', drawn, re.DOTALL)
     assert [name for name, _ in charts] == [
         "depth-own", "depth-common", "position", "patch-effects", "patch-interaction",
+        "attribution-logits", "attribution-update",
     ]  # fmt: skip
-    assert drawn.count("<svg") >= 6
+    assert drawn.count("<svg") >= 8
     tokens = drawn.split('id="tokens"')[1].split("<h3>")[0]
     assert "p(base)" in tokens
     assert "p(tuned)" in tokens
@@ -103,7 +104,7 @@ def test_components_refuse_unequal_lengths_and_escape_tokens() -> None:
 def test_pictures_are_written_without_a_browser(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["figures", str(run.path), "--out", str(tmp_path / "figures")]) == 0
     of_lens = ["entropy_by_depth_own", "entropy_by_depth_common", "entropy_by_position", "lens_grid"]
-    names = [*of_lens, "patch_effects", "patch_interaction"]
+    names = [*of_lens, "patch_effects", "patch_interaction", "attribution_logits", "attribution_update"]
     listed = [Path(line).name for line in capsys.readouterr().out.split()]
     assert listed == [f"{name}.{suffix}" for name in names for suffix in ("svg", "png")]
     for name in names:

@@ -1,12 +1,11 @@
-"""The numbers of a run that people ask for first, as plain data."""
+"""What the lenses and the search for attractors show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from mcinterp.effects import effects, first_read, main_metric, strongest
 from mcinterp.landmarks import (
     commitment,
     depth_name,
@@ -15,21 +14,7 @@ from mcinterp.landmarks import (
     mean_entropy,
     mean_entropy_by_rendering,
 )
-from mcinterp.parts import largest_parts, mean_parts
-from mcinterp.rendering import RenderedPrompts
-from mcinterp.results import provenance_of, token_text
-
-
-def opening_summary(stages: Sequence[str], rendered: RenderedPrompts, alignment: Mapping[str, Any]) -> dict[str, Any]:
-    """What every run's summary begins with: stages, alignment, and one entry a prompt with its exact tokens."""
-    keys = ("text", "template", "rendering", "tokens", "token_ids")
-    columns = (rendered.texts, rendered.templates, rendered.renderings, rendered.tokens, rendered.token_ids)
-    return {
-        "stages": list(stages),
-        "n_prompts": len(rendered),
-        "alignment": alignment,
-        "prompts": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
-    }
+from mcinterp.results import token_text
 
 
 def lens_summary(lens: xr.Dataset, onset: xr.Dataset) -> dict[str, Any]:
@@ -45,97 +30,6 @@ def lens_summary(lens: xr.Dataset, onset: xr.Dataset) -> dict[str, Any]:
         "entropy_by_rendering": mean_entropy_by_rendering(lens),
         "onset": onset_summary(lens, onset),
         "prompts": prompt_entries(lens),
-    }
-
-
-def patch_summary(patched: xr.Dataset) -> dict[str, Any]:
-    """What patching shows: the strongest cells of every direction, the engine, and the noise floor (nats)."""
-    return {**effect_summary(patched), **{name: patched.attrs[name] for name in ("engine", "noise_floor")}}
-
-
-def effect_summary(moved: xr.Dataset, *, count: int = 20) -> dict[str, Any]:
-    """Effects of patches or grafts, by direction: the gap between the ends and the cells with the largest effects.
-
-    Effects are in the metric's unit, means over prompts of moved minus unmoved recipient; `share` is the mean effect
-    over the mean gap.
-    """
-    metric = main_metric(moved)
-    found = effects(moved, metric)
-    gap = first_read(found)["gap"]
-    return {
-        "metric": metric,
-        "directions": {
-            name: {
-                "donor": str(gap["donor_stage"].sel(direction=name).item()),
-                "recipient": str(gap["recipient_stage"].sel(direction=name).item()),
-                "gap": float(gap.sel(direction=name)),
-                "cells": strongest(found, name, count),
-            }
-            for name in found["direction"].values.tolist()
-        },
-    }
-
-
-def parts_summary(dataset: xr.Dataset, name: str, along: str, *, count: int = 20) -> dict[str, Any]:
-    """Parts of a whole, by stage where there are several: the mean total, the largest parts, what is missing."""
-    found = mean_parts(dataset, name, along=along)
-    error = dataset["completeness_error"].max("prompt") if "completeness_error" in dataset else None
-    stages = found["stage"].values.tolist() if "stage" in found.dims else [None]
-
-    def of(stage: str | None) -> dict[str, Any]:
-        one = found if stage is None else found.sel(stage=stage)
-        missing = error if stage is None or error is None else error.sel(stage=stage)
-        return {
-            "total": float(one["mean_total"]),
-            "completeness_error": None if missing is None else float(missing),
-            "parts": largest_parts(one, count, along),
-        }
-
-    metric = provenance_of(dataset).get("metric")
-    return {"metric": metric, "stages": {stage or "all": of(stage) for stage in stages}}
-
-
-def temperature_summary(split: xr.Dataset) -> dict[str, Any]:
-    """How much of KL(stage || base) at the output is a temperature, the base's frequencies, or reordering (nats)."""
-    final = final_distribution(split).sel(position=0)
-    names = ("kl_stage_to_base", "temperature_kl", "frequency_kl", "reordering_kl")
-    mean = final[list(names)].mean("prompt")
-    return {
-        "stages": {
-            stage: {name: float(mean[name].sel(stage=stage)) for name in names}
-            for stage in final["stage"].values.tolist()
-        }
-    }
-
-
-def screen_summary(screen: xr.Dataset) -> dict[str, Any]:
-    """How well estimates of patches agree with the patches that were run, by direction."""
-    return {
-        "directions": {
-            name: {"rank_correlation": float(screen["rank_correlation"].sel(direction=name))}
-            for name in screen["direction"].values.tolist()
-        }
-    }
-
-
-def held_summary(held: xr.Dataset) -> dict[str, Any]:
-    """What held patches do, by direction: for every cell the share of trajectories that leave the unpatched one.
-
-    With the mean entropy of the patched distributions (nats) beside that of the unpatched ones.
-    """
-    read = xr.Dataset(
-        {
-            "leaves": held["left_at"].notnull().mean(["prompt", "sample"]),
-            "entropy": held["entropy"].mean(["prompt", "sample", "step"]),
-        }
-    ).drop_vars(["donor_stage", "recipient_stage"], errors="ignore")
-    clean = held["entropy_recipient"].mean(["prompt", "sample", "step"])
-    return {
-        name: {
-            "entropy_recipient": float(clean.sel(direction=name)),
-            "cells": read.sel(direction=name, drop=True).to_dataframe().reset_index().to_dict("records"),
-        }
-        for name in held["direction"].values.tolist()
     }
 
 
