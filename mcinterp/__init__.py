@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcinterp.attention import attention_patterns as attention_patterns
     from mcinterp.attractors import find_attractors as find_attractors
+    from mcinterp.attribution.direct import direct_logit_attribution as direct_logit_attribution
+    from mcinterp.attribution.entropy_split import entropy_split as entropy_split
+    from mcinterp.attribution.screen import attribution_patching as attribution_patching
     from mcinterp.chain import Chain as Chain
     from mcinterp.chain import Stage as Stage
     from mcinterp.chain import load_chain as load_chain
     from mcinterp.chain import load_pair as load_pair
     from mcinterp.completions import Decoding as Decoding
+    from mcinterp.direction.attractor import attractor_direction as attractor_direction
+    from mcinterp.direction.steering import steer as steer
     from mcinterp.errors import InputError as InputError
+    from mcinterp.head_scores import head_scores as head_scores
     from mcinterp.intervene.held import generate_patched as generate_patched
     from mcinterp.intervene.patching import patch as patch
     from mcinterp.jobs.comparison import CompareQuestion as CompareQuestion
@@ -22,9 +28,16 @@ if TYPE_CHECKING:
     from mcinterp.landmarks import landmark_positions as landmark_positions
     from mcinterp.landmarks import onset as onset
     from mcinterp.lens import logit_lens as logit_lens
+    from mcinterp.neurons.statistics import neuron_statistics as neuron_statistics
     from mcinterp.prompts import Prompts as Prompts
     from mcinterp.sequences import teacher_force as teacher_force
+    from mcinterp.temperature import temperature_split as temperature_split
     from mcinterp.tuned_lens import fit_tuned_lens as fit_tuned_lens
+    from mcinterp.weights.grafts import graft_sweep as graft_sweep
+    from mcinterp.weights.grafts import grafted as grafted
+    from mcinterp.weights.grafts import interpolate as interpolate
+    from mcinterp.weights.shapley import graft_shapley as graft_shapley
+    from mcinterp.weights.update import update_attribution as update_attribution
 
 __version__ = "0.1.0"
 
@@ -47,6 +60,19 @@ HOMES = {
     "Prompts": "prompts",
     "teacher_force": "sequences",
     "fit_tuned_lens": "tuned_lens",
+    "attribution_patching": "attribution.screen",
+    "direct_logit_attribution": "attribution.direct",
+    "entropy_split": "attribution.entropy_split",
+    "graft_sweep": "weights.grafts",
+    "graft_shapley": "weights.shapley",
+    "grafted": "weights.grafts",
+    "interpolate": "weights.grafts",
+    "update_attribution": "weights.update",
+    "temperature_split": "temperature",
+    "head_scores": "head_scores",
+    "neuron_statistics": "neurons.statistics",
+    "attractor_direction": "direction.attractor",
+    "steer": "direction.steering",
 }
 
 
