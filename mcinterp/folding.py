@@ -4,7 +4,6 @@
 coordinates of its own; here gains are folded by hand, in float64, and the checkpoint stays as it is.
 """
 
-import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,11 +13,10 @@ from transformers.pytorch_utils import Conv1D
 
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
+from mcinterp.norms import linear_norm
 from mcinterp.readout import text_config
 
 ROWS = 16_384
-PROBE_SIZE = 1e4
-TOLERANCE = 1e-3
 
 Rows = Float[torch.Tensor, "*row d_model"]
 
@@ -50,37 +48,10 @@ class Norm(NamedTuple):
         return (self.linear(x) / scale + self.bias).float()
 
 
-@torch.inference_mode()
 def norm_of(module: torch.nn.Module, d_model: int) -> Norm:
-    """The parts of a LayerNorm or RMSNorm, found by probing it, whatever convention its weights are stored in.
-
-    The bias is its value at zero, the gain its value on a centred vector of unit mean square. Raises `InputError` for a
-    norm that is neither.
-    """
-    wide = copy.deepcopy(module).float().requires_grad_(False)
-    probe = torch.linspace(1.0, 2.0, d_model) * torch.tensor([1.0, -1.0]).repeat(d_model)[:d_model]
-    probe = (probe - probe.mean()) / probe.std(correction=0)
-    where = next(iter(module.parameters())).device if any(True for _ in module.parameters()) else torch.device("cpu")
-    x = (PROBE_SIZE * probe).to(where)
-    bias = wide(torch.zeros_like(x)).double()
-    gain = (wide(x).double() - bias) * PROBE_SIZE / x.double()
-    shifted = wide(x + PROBE_SIZE).double()
-    centred = bool((shifted - wide(x).double()).abs().max() <= TOLERANCE * gain.abs().max())
-    found = Norm(wide, gain, bias, centred)
-    require_norm(found, x + 0.5 * PROBE_SIZE)
-    return found
-
-
-def require_norm(norm: Norm, x: Rows) -> None:
-    """Refuse a norm whose output is not that of its parts."""
-    flat = norm.linear(x)
-    middle = x.double() - x.double().mean() if norm.centred else x.double()
-    expected = flat / middle.square().mean().sqrt() + norm.bias
-    if not torch.allclose(norm.module(x).double(), expected, atol=TOLERANCE, rtol=TOLERANCE):
-        raise InputError(
-            f"the norm {type(norm.module).__name__} is neither a LayerNorm nor an RMSNorm, so its gain cannot be "
-            f"folded; use a model with one of these."
-        )
+    """The parts of a norm, as `mcinterp.norms.linear_norm` finds them; `InputError` for a module that is none."""
+    found = linear_norm(module, d_model)
+    return Norm(found.module, found.gain.double(), found.bias.double(), found.centred)
 
 
 def final_norm(stage: Stage) -> Norm:

@@ -15,11 +15,11 @@ import torch
 import xarray as xr
 
 from mcinterp import divergence
-from mcinterp.attribution.norms import linear_norm
 from mcinterp.attribution.writes import Written, written
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.norms import linear_norm
 from mcinterp.rendering import token_strings
 from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import Sequences, provenance

@@ -15,13 +15,13 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from mcinterp import divergence
-from mcinterp.attribution.norms import LinearNorm, linear_norm
 from mcinterp.attribution.shapley import shapley
 from mcinterp.capture import residual_points
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
 from mcinterp.lens import LOGIT_BYTES, ChunkOfRows, chunk_rows, residual_rows
+from mcinterp.norms import LinearNorm, linear_norm
 from mcinterp.readout import Logits, Readout, Residual
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, coordinates, provenance

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 
-from mcinterp.attribution.norms import LinearNorm, linear_norm
 from mcinterp.batching import batches
 from mcinterp.capture import affordable_tokens, capture
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
+from mcinterp.norms import LinearNorm, linear_norm
 
 Rows = Float[torch.Tensor, "row d_model"]
 TOLERANCE = 1e-3

@@ -135,7 +135,7 @@ def test_bad_input_is_refused_in_a_sentence(pair: Chain) -> None:
         entropy_neurons(statistics, 21)
     with pytest.raises(InputError, match="a projection is a ReLU"):
         linear_weight(torch.nn.ReLU())
-    with pytest.raises(InputError, match="the norm Tanh is neither"):
+    with pytest.raises(InputError, match="Tanh is no norm that scales its input"):
         norm_of(torch.nn.Tanh(), 24)
 
 

@@ -11,8 +11,8 @@ from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
 from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 
 from conftest import SHAPES
-from mcinterp.attribution.norms import linear_norm
 from mcinterp.errors import InputError
+from mcinterp.norms import linear_norm
 
 WIDTH = 7
 NORMS = {
