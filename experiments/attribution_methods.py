@@ -4,7 +4,7 @@ An answer is a share of the change of the attractor's log-odds for every compone
 (path integral, Shapley values, grafts) see every position; patches of activations here are of the last position, and of
 all positions. Shares of single grafts and patches need not sum to one.
 
-    python experiments/attribution_methods.py [BASE TUNED]     (two to four minutes on two cores for the pocket pair)
+    python experiments/attribution_methods.py [BASE TUNED]     (about a minute on one core for the pocket pair)
 """
 
 import sys

@@ -116,6 +116,38 @@ def test_a_change_in_one_place_is_all_in_its_half(tiny: Build, tmp_path: Path, w
     assert np.abs(one[half]).max() > 0.01
 
 
+def fold_norms(model) -> None:
+    """Move the gains of all norms of a Llama into the matrices behind them."""
+    for layer in model.model.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        behind = {
+            layer.input_layernorm: [attention.q_proj, attention.k_proj, attention.v_proj],
+            layer.post_attention_layernorm: [mlp.gate_proj, mlp.up_proj],
+        }
+        for norm, matrices in behind.items():
+            for matrix in matrices:
+                matrix.weight *= norm.weight
+            norm.weight.fill_(1.0)
+    model.lm_head.weight *= model.model.norm.weight
+    model.model.norm.weight.fill_(1.0)
+
+
+def test_folded_weights_give_the_same_attribution(tiny: Build, tmp_path: Path) -> None:
+    folded = []
+    for stage in ("base", "tuned"):
+        model = AutoModelForCausalLM.from_pretrained(tiny("llama", stage))
+        with torch.no_grad():
+            fold_norms(model)
+        model.save_pretrained(tmp_path / stage)
+        tokenizer().save_pretrained(tmp_path / stage)
+        folded.append(str(tmp_path / stage))
+    plain = load_pair(str(tiny("llama")), str(tiny("llama", "tuned")))
+    found, expected = (direct_logit_attribution(chain, TEXTS, neurons=3) for chain in (load_pair(*folded), plain))
+    assert found["component"].values.tolist() == expected["component"].values.tolist()
+    for name in ("attribution", "output_changed", "readout_changed"):
+        np.testing.assert_allclose(found[name], expected[name], atol=2e-5)
+
+
 def test_read_positions_are_averaged(pair: Chain) -> None:
     written = with_completions(pair, as_sequences(pair, TEXTS).prompts, [(5, 6, 7), (8, 9), (10,)])
     both = direct_logit_attribution(pair, written, read_at=(0, 1), attractor=5)["attribution"]

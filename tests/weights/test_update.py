@@ -12,6 +12,7 @@ from mcinterp.chain import Chain, load_pair
 from mcinterp.divergence import entropy, log_probs
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import as_sequences
+from mcinterp.prompts import Prompts
 from mcinterp.sequences import with_completions
 from mcinterp.weights.groups import groups_of, piece
 from mcinterp.weights.scalar import SCALARS, judge
@@ -151,6 +152,17 @@ def test_functions_of_a_reading_are_metrics(pair: Chain) -> None:
     found = update_attribution(pair, TEXTS, log_prob_of_five)
     assert '"metric": "log_prob_of_five"' in found.attrs["provenance"]
     np.testing.assert_allclose(found["attribution"].sum("component"), found["total"], rtol=0.05, atol=5e-3)
+
+
+def test_eight_nodes_are_enough_for_the_shipped_stages(pocket: Chain) -> None:
+    found = update_attribution(load_chain_of(pocket, 3), Prompts.battery("pocket"), nodes=8)
+    assert found["stage"].values.tolist() == ["sft", "rl"]
+    assert int(found["nodes"].max()) == 8
+    assert float(found["completeness_error"].max()) < 0.015
+    gap = abs(found["attribution"].sum("component") - found["total"]).sum("prompt")
+    assert (gap / abs(found["total"]).sum("prompt") < 0.005).all()
+    best = found["attribution"].sel(stage="sft").mean("prompt").to_series().nlargest(2)
+    assert {*best.index} == {"unembed", "0.mlp"}
 
 
 def test_an_integral_that_does_not_converge_is_refused(pair: Chain) -> None:
