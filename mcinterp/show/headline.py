@@ -64,7 +64,8 @@ def update_sentence(summary: dict[str, Any]) -> str:
     if not best:
         return ""
     metric = summary["update"]["metric"].replace("_", " ")
-    return f"Of the {one['total']:+.2f} nats of {metric} that the update to {stage} made, {', '.join(best)}."
+    change = f"Of the {one['total']:+.2f} nats of {metric} that the update to {stage} made"
+    return f"{change}, the largest parts are {', '.join(best)}."
 
 
 def percent(share: float) -> str:
