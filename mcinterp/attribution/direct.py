@@ -23,6 +23,7 @@ from mcinterp.norms import linear_norm
 from mcinterp.rendering import token_strings
 from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import Sequences, provenance
+from mcinterp.weights.labels import prompt_labels
 
 LEAST_TOTAL = 0.1
 GROUPINGS = ("head", "component")
@@ -231,15 +232,11 @@ def labelled(chain: Chain, sequences: Sequences, parts: Sequence[Part], table: d
     table = {**table, "completeness_error": missing / np.maximum(np.abs(table["total"]), LEAST_TOTAL)}
     dims = ("stage", "prompt", "component")
     data: dict[str, Any] = {name: (dims[: v.ndim], v.astype(np.float32)) for name, v in table.items()}
-    prompts = sequences.prompts
     return xr.Dataset(
         data,
         coords={
             "stage": list(chain.names),
-            "prompt": np.arange(len(sequences)),
-            "text": ("prompt", list(prompts.texts)),
-            "template": ("prompt", list(prompts.templates)),
-            "rendering": ("prompt", list(prompts.renderings)),
+            **prompt_labels(sequences),
             "component": [part.name for part in parts],
             **{
                 name: ("component", [getattr(part, name) for part in parts])

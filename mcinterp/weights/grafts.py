@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.intervene.patching import BOTH
 from mcinterp.intervene.plan import Direction, directions_of
 from mcinterp.intervene.recovery import with_recovery
 from mcinterp.results import describe, with_provenance
@@ -26,7 +27,6 @@ from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.scalar import SCALARS, Judged, Scalar, judge, scalar_named
 from mcinterp.weights.tensors import installed, slots_of
 
-BOTH = ("base_to_tuned", "tuned_to_base")
 ORDERS = ("each", "up", "down", "ranges")
 Metrics = Sequence[str] | Mapping[str, Scalar] | None
 
