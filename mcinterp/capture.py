@@ -48,10 +48,14 @@ class Activations:
         return value[self.batch.present.to(value.device)]
 
 
+def is_parallel(stage: Stage) -> bool:
+    """Whether attention and MLP read the same stream, so that there is no point between them."""
+    return bool(getattr(stage.bridge.cfg, "parallel_attn_mlp", False))
+
+
 def residual_points(stage: Stage) -> list[Point]:
     """The unique points of the residual stream, in the order of computation."""
-    parallel = bool(getattr(stage.bridge.cfg, "parallel_attn_mlp", False))
-    sites = ("resid_post",) if parallel else ("resid_mid", "resid_post")
+    sites = ("resid_post",) if is_parallel(stage) else ("resid_mid", "resid_post")
     return [Point(0, "resid_pre"), *(Point(layer, site) for layer in range(stage.n_layers) for site in sites)]
 
 

@@ -18,6 +18,7 @@ from mcinterp.batching import Batch
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.cells import Heads, Request, n_heads, request_for
+from mcinterp.intervene.holding import tokens_second
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
 from mcinterp.intervene.patching import BOTH, STANDARD, patch
 from mcinterp.intervene.places import PositionChoice, chosen_positions
@@ -168,11 +169,6 @@ def hooks_for(places: Sequence[Place], kept: dict[Place, torch.Tensor]) -> list[
 def zero_where_unused(activation: torch.Tensor, slope: torch.Tensor | None) -> torch.Tensor:
     """A gradient; zero where nothing depends on the activation."""
     return torch.zeros_like(activation) if slope is None else slope
-
-
-def tokens_second(place: Place, activation: torch.Tensor) -> torch.Tensor:
-    """An activation over row, token, ...: attention patterns have their heads before the query."""
-    return activation.transpose(1, 2) if SITES[place[0]].axis == "pattern" else activation
 
 
 def labelled(

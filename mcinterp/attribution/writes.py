@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 
 from mcinterp.batching import batches
-from mcinterp.capture import affordable_tokens, capture
+from mcinterp.capture import affordable_tokens, capture, is_parallel
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
 from mcinterp.norms import LinearNorm, linear_norm
@@ -136,11 +136,6 @@ def wanted_hooks(stage: Stage, *, neurons: bool) -> list[str]:
         "blocks.0.hook_resid_pre",
         *(f"blocks.{layer}.{name}" for layer in range(stage.n_layers) for name in inside),
     ]
-
-
-def is_parallel(stage: Stage) -> bool:
-    """Whether attention and MLP read the same stream, so that there is no point between them."""
-    return bool(getattr(stage.bridge.cfg, "parallel_attn_mlp", False))
 
 
 def layer_of(stage: Stage, layer: int, rows: dict[str, torch.Tensor], *, neurons: bool) -> Layer:
