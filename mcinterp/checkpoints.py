@@ -177,7 +177,7 @@ def parse_checkpoint(spec: str, name: str | None = None) -> Checkpoint:
 def locate_checkpoint(spec: str) -> Checkpoint:
     """The checkpoint that a spec without a stage name stands for."""
     path = Path(spec).expanduser()
-    if spec.startswith("pocket:"):
+    if spec.startswith("pocket:") and "+" not in spec:
         return pocket_checkpoint(spec)
     if spec and path.is_dir():
         if (path / ADAPTER_FILE).exists():

@@ -9,6 +9,7 @@ from mcinterp import __version__
 from mcinterp.cli.attributing import add_attribute
 from mcinterp.cli.comparing import add_compare
 from mcinterp.cli.lenses import add_fit_lens
+from mcinterp.cli.locating import add_locate, add_uncollapse
 from mcinterp.cli.options import Parser, question_parser
 from mcinterp.cli.patching import add_patch
 from mcinterp.cli.runs import add_figures, add_report
@@ -29,14 +30,17 @@ examples:
   mcinterp compare base=./ckpt/base sft=./ckpt/sft rl=./ckpt/rl --prompts my.jsonl --out runs/mine
   mcinterp patch pocket:base pocket:sft --sites z --heads each --out runs/heads
   mcinterp attribute pocket:base pocket:sft --what update,grafts --by head
+  mcinterp locate pocket:base pocket:sft --prompts battery:pocket --out runs/where
 """
 QUESTIONS = {
     "compare": (add_compare, "compare checkpoints layer by layer and write a report"),
     "patch": (add_patch, "put one checkpoint's activations into another's run, site by site"),
     "attribute": (add_attribute, "say which parts write the attractor, and which part of the update made it"),
+    "locate": (add_locate, "say where the collapse is, and verify the answer by intervention"),
     "fit-lens": (add_fit_lens, "fit a tuned lens for every stage"),
 }
-OF_RUNS = {
+OTHERS = {
+    "uncollapse": (add_uncollapse, "save the tuned checkpoint with the base's weights at some sites"),
     "report": (add_report, "write the report of a run again"),
     "figures": (add_figures, "write the pictures of a run as SVG and PNG"),
 }
@@ -52,7 +56,7 @@ def parser() -> Parser:
     shared = question_parser()
     for name, (add, said) in QUESTIONS.items():
         add(verbs.add_parser(name, parents=[shared], help=said))
-    for name, (add, said) in OF_RUNS.items():
+    for name, (add, said) in OTHERS.items():
         add(verbs.add_parser(name, help=said))
     return top
 

@@ -102,6 +102,47 @@ def parts_lines(title: str, found: dict[str, Any], count: int = OF_ONE) -> list[
     return lines
 
 
+def locate_lines(summary: dict[str, Any]) -> list[str]:
+    """The verdict in words, the first sites with their scores, and what the verification brought back."""
+    lines = [summary["said"], f"read at: {summary['gate']['at']}"]
+    if summary["located"]:
+        rows = [["site", "share of the collapse", "95 % interval"]]
+        rows += [
+            [f"  {one['component']}", signed(one["score"]), interval(one["ci_low"], one["ci_high"])]
+            for one in summary["located"][:OF_ONE]
+        ]
+        lines.append(table(rows))
+    lines += verification_lines(summary["verification"]) if summary["verification"] else []
+    for step in summary["steps"]:
+        lines.append(f"{step['from_stage']} to {step['stage']}: {step['verdict']} ({', '.join(step['named']) or '-'})")
+    return lines
+
+
+def verification_lines(verified: dict[str, Any]) -> list[str]:
+    """By part of the prompts, what every edit regains and what it costs."""
+    lines = []
+    for part, edits in verified["parts"].items():
+        rows = [[f"base weights put back, {part.replace('_', '-')} prompts", "entropy back", "log-odds back", "kept"]]
+        rows += [
+            [f"  {name}{of_sites(one)}", signed(one["regained"]), signed(one["log_odds_regained"]), kept(one)]
+            for name, one in edits.items()
+            if name not in ("tuned", "base")
+        ]
+        lines.append(table(rows))
+    return lines
+
+
+def of_sites(edit: dict[str, Any]) -> str:
+    """The sites of an edit, in brackets."""
+    return f" ({edit['sites']})" if edit["sites"] else ""
+
+
+def kept(edit: dict[str, Any]) -> str:
+    """The share of control tokens on which the edited stage still chooses what the tuned one does."""
+    agreement = edit.get("control_agreement")
+    return "–" if agreement is None else f"{agreement:.3f}"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """The ends of an interval; a dash where it is missing."""
     return "–" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"

@@ -8,7 +8,7 @@ import xarray as xr
 from mcinterp.errors import InputError, first_line
 from mcinterp.landmarks import most_changed_prompts
 from mcinterp.run import Run
-from mcinterp.show import figures, patch_figures
+from mcinterp.show import figures, locate_figures, patch_figures
 from mcinterp.show.attribution_figures import DRAWN
 
 PNG_SCALE = 2
@@ -37,6 +37,7 @@ def pictures(run: Run) -> dict[str, Any]:
     return {
         **of_lens,
         **{f"patch_{name}": chart for name, chart in of_patch.items()},
+        **{f"locate_{name}": chart for name, chart in locate_figures.pictures(run).items()},
         **{f"attribution_{name}": draw(run.load(name)) for name, draw in made.items()},
     }
 

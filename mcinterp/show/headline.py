@@ -73,4 +73,9 @@ def percent(share: float) -> str:
     return f"{round(100 * share)} %"
 
 
-SAID = {"entropy": entropy_sentence, "patch": patch_sentence, "update": update_sentence}
+SAID = {
+    "said": lambda summary: summary["said"],
+    "entropy": entropy_sentence,
+    "patch": patch_sentence,
+    "update": update_sentence,
+}

@@ -10,7 +10,7 @@ import xarray as xr
 from mcinterp.landmarks import most_changed_prompts
 from mcinterp.results import provenance_of
 from mcinterp.run import Run
-from mcinterp.show import circuits, figures, patch_figures
+from mcinterp.show import circuits, figures, locate_figures, patch_figures
 from mcinterp.show.attribution_figures import DRAWN
 
 EXPLORED = 8
@@ -50,6 +50,12 @@ def patch_data(run: Run, summary: dict[str, Any]) -> Made:
     """Effects by layer or over heads and positions, and the interaction."""
     charts = {f"patch-{name}": chart.to_dict() for name, chart in patch_figures.pictures(run.load("patch")).items()}
     return Made(charts, {}, {"patch": summary["patch"], "patch_charts": list(charts)})
+
+
+def locate_data(run: Run, summary: dict[str, Any]) -> Made:
+    """The ranking, the evidence, how sites act, and the verification."""
+    charts = {f"locate-{name}": chart.to_dict() for name, chart in locate_figures.pictures(run).items()}
+    return Made(charts, {}, {"locate_charts": list(charts)})
 
 
 def attribution_data(run: Run, summary: dict[str, Any]) -> Made:

@@ -4,7 +4,7 @@ The same metrics as for patching, with the clean distributions of an earlier and
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -164,14 +164,18 @@ def judge(
     later: int = -1,
 ) -> Judged:
     """What metrics of two stages need on some prompts; the followed token is the later stage's own unless given."""
-    ids, columns = cut_behind(sequences, reads)
-    blank = torch.zeros(0, 0)
-    draft = Judged(ids, columns, blank, blank, blank.flatten().long(), blank.long(), blank.bool())
+    draft = unread(sequences, reads)
     ends = [ends_of(chain.stages[number], draft) for number in (earlier, later, 0)]
     likely = ends[1].argmax(dim=-1)
     followed = likely if attractor is None else torch.full_like(likely, attractor)
     rivals, belongs = divergence.plausible_set(ends[2], followed)
-    return Judged(ids, columns, ends[0], ends[1], followed, rivals, belongs)
+    return replace(draft, earlier=ends[0], later=ends[1], attractor=followed, rivals=rivals, belongs=belongs)
+
+
+def unread(sequences: Sequences, reads: Sequence[int]) -> Judged:
+    """The rows and batches of some prompts, before anything is read of them."""
+    blank = torch.zeros(0, 0)
+    return Judged(*cut_behind(sequences, reads), blank, blank, blank.flatten().long(), blank.long(), blank.bool())
 
 
 def cut_behind(sequences: Sequences, reads: Sequence[int]) -> tuple[list[tuple[int, ...]], list[list[int]]]:

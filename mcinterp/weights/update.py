@@ -33,6 +33,7 @@ LEAST_TOTAL = 0.1
 MOST_ERROR = 0.05
 MOST_NODES = 64
 STEPS = ("each", "base")
+BEYOND = ("refuse", "missing")
 
 
 def update_attribution(
@@ -46,6 +47,7 @@ def update_attribution(
     attractor: int | None = None,
     steps: str = "each",
     limit: float = MOST_ERROR,
+    beyond: str = "refuse",
 ) -> xr.Dataset:
     """Attribute the change of a metric from stage to stage to groups of weights.
 
@@ -61,6 +63,8 @@ def update_attribution(
         attractor: The followed token id; by default, in every step, the later stage's most likely token.
         steps: `each`: from every stage to the next; `base`: from the base to every later stage.
         limit: The largest completeness error that is accepted.
+        beyond: What becomes of prompts that 64 nodes leave above the limit: `refuse` the whole, or leave their
+            attributions `missing`.
 
     Returns:
         A dataset over `stage` (the later one of a step), `prompt` and `component` (with coordinates `site`, `layer`,
@@ -72,6 +76,8 @@ def update_attribution(
     """
     if nodes < 1 or steps not in STEPS:
         raise InputError(f"got nodes={nodes} and steps={steps!r}; give 1 node or more, and one of {', '.join(STEPS)}.")
+    if beyond not in BEYOND:
+        raise InputError(f"got beyond={beyond!r}; give one of {', '.join(BEYOND)}.")
     sequences = as_sequences(chain, prompts)
     reads, followed = reads_of(sequences, read_at), require_token(chain, attractor)
     groups, (name, scalar) = groups_of(chain.base, by), scalar_named(metric)
@@ -80,6 +86,7 @@ def update_attribution(
         earlier = later - 1 if steps == "each" else 0
         judged = judge(chain, sequences, reads, followed, earlier=earlier, later=later)
         pieces.append(attributed(chain.stages[earlier], chain.stages[later], judged, scalar, groups, nodes, limit))
+        pieces[-1] = accepted(pieces[-1], chain.stages[earlier], chain.stages[later], limit, beyond)
     return with_provenance(
         describe(labelled(chain, sequences, groups, pieces, steps)),
         analysis="update_attribution",
@@ -103,14 +110,24 @@ def attributed(
         used[todo] = nodes
         found[todo] = integral(base, tuned, changed, judged.select(todo), scalar, groups, nodes)
         error = completeness(found, total)
-        todo = [prompt for prompt in todo if error[prompt] > limit]
-        if todo and 2 * nodes > MOST_NODES:
-            raise InputError(
-                f"from {base.name!r} to {tuned.name!r} the attributions of prompt {todo[0]} miss their total by "
-                f"{100 * error[todo[0]]:.0f} % with {nodes} nodes, so they say nothing; follow another metric."
-            )
         nodes *= 2
+        todo = [prompt for prompt in todo if error[prompt] > limit and nodes <= MOST_NODES]
     return {"attribution": found, "total": total, "completeness_error": completeness(found, total), "nodes": used}
+
+
+def accepted(
+    piece: dict[str, np.ndarray], base: Stage, tuned: Stage, limit: float, beyond: str
+) -> dict[str, np.ndarray]:
+    """A step's attributions, refused or missing in prompts whose sum misses the total by more than the limit."""
+    error = piece["completeness_error"]
+    worst = int(error.argmax())
+    if beyond == "refuse" and error[worst] > limit:
+        raise InputError(
+            f"from {base.name!r} to {tuned.name!r} the attributions of prompt {worst} miss their total by "
+            f"{100 * error[worst]:.0f} % with {piece['nodes'][worst]} nodes, so they say nothing; follow another "
+            f"metric."
+        )
+    return {**piece, "attribution": np.where((error > limit)[:, None], np.nan, piece["attribution"])}
 
 
 def completeness(found: np.ndarray, total: np.ndarray) -> np.ndarray:

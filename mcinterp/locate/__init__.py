@@ -1,0 +1,1 @@
+"""Where a collapse is: the gate, evidence of known reach, one ranking of sites, and a verdict in words."""

@@ -1,0 +1,166 @@
+"""`locate`: where a tuned checkpoint's collapse is, in one call: the gate, the evidence, one ranking, and a verdict."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mcinterp.chain import Chain
+from mcinterp.errors import InputError
+from mcinterp.intervene.inputs import require_token
+from mcinterp.locate.evidence import AT_ANSWER, Setting, evidence, pair_evidence
+from mcinterp.locate.gate import OPENED, Gate, gate
+from mcinterp.locate.scores import site_scores
+from mcinterp.locate.thresholds import Thresholds
+from mcinterp.locate.verdict import NONE, Verdict, support, table_of, verdict
+from mcinterp.locate.words import said_of
+from mcinterp.prompts import Prompts
+from mcinterp.rendering import RenderedPrompts
+from mcinterp.verification.verifying import verify
+
+SPLIT, EVERY, LEAST_TEMPLATES = "split", 4, 8
+PromptsGiven = RenderedPrompts | Prompts | list[str]
+
+
+@dataclass(frozen=True)
+class Located:
+    """The answer and everything it rests on.
+
+    `verdict` is one of none, localised, redundant, joint, distributed; `named` are the sites it names, best first;
+    `support` says by verdict in which share of resampled templates it comes out. `sites` is over components, best first
+    (see `site_scores`), `heads` the same over attention heads where asked. `upstream`: whether the named sites act
+    mostly before the positions that are read. `verification` is what `mcinterp.verification` measured; None where there
+    is nothing to verify.
+    """
+
+    verdict: str
+    named: tuple[str, ...]
+    upstream: bool
+    interaction: float
+    support: dict[str, float]
+    said: str
+    gate: Gate
+    sites: xr.Dataset | None = None
+    evidence: xr.Dataset | None = None
+    pairs: xr.Dataset | None = None
+    heads: xr.Dataset | None = None
+    verification: xr.Dataset | None = None
+
+
+def locate(
+    chain: Chain,
+    prompts: PromptsGiven,
+    *,
+    at: str = "auto",
+    heads: bool = False,
+    attractor: int | None = None,
+    held_out: PromptsGiven | str | None = SPLIT,
+    controls: PromptsGiven | None = None,
+    verification: bool = True,
+    limits: Thresholds = Thresholds(),
+    seed: int = 0,
+) -> Located:
+    """Say where the collapse from the first to the last stage of a chain is, and verify it by intervention.
+
+    Args:
+        chain: A pair or chain of checkpoints; of a chain, base and last stage are compared.
+        prompts: Texts, prompts or rendered prompts.
+        at: Where the collapse is read: `last`, `divergence`, `sequence`, or `auto`; see `mcinterp.locate.gate.gate`.
+        heads: Also score every attention head.
+        attractor: The followed token id; by default each prompt's most likely token of the last stage.
+        held_out: Prompts on which the verification is repeated; `split` sets every fourth template aside for it where
+            there are at least 8, None verifies on the locating prompts only.
+        controls: Prompts whose behaviour tuning must keep; what undoing the collapse costs is measured on them. By
+            default those of the pocket battery for pocket checkpoints, else none; an empty list for none.
+        verification: Whether to verify at all.
+        limits: The numbers by which it is decided.
+        seed: Fixes bootstrap and samples.
+
+    Raises:
+        InputError: For an unknown place or token, or prompts that do not fit.
+    """
+    pair, rendered = ends_of_chain(chain), rendered_prompts(chain, prompts)
+    require_token(pair, attractor)
+    kept, aside = split(rendered) if held_out == SPLIT else (rendered, None)
+    aside = rendered_prompts(chain, held_out) if held_out is not None and not isinstance(held_out, str) else aside
+    passed = gate(pair, kept, at, limits)
+    if not passed.passed:
+        return Located(NONE, (), False, 0.0, {}, said_of(Verdict(NONE, (), 0.0), passed.figures, None, False), passed)
+    one = Setting(pair, passed.sequences, passed.reads, attractor)
+    found = located_in(one, passed, limits, seed)
+    found = replace(found, heads=site_scores(evidence(one, "head"), seed=seed)) if heads else found
+    if not verification:
+        return found
+    others = None if aside is None else OPENED[passed.at](pair, aside, limits).sequences
+    ranked = found.sites["component"].values.tolist() if found.sites is not None else []
+    checked = verify(
+        pair,
+        one.sequences,
+        ranked,
+        reads=one.reads,
+        attractor=attractor,
+        held_out=others,
+        controls=controls,
+        most_sites=limits.most_sites,
+        regain=limits.regain,
+        seed=seed,
+    )
+    return replace(found, verification=checked)
+
+
+def located_in(one: Setting, passed: Gate, limits: Thresholds, seed: int) -> Located:
+    """Evidence, ranking and verdict of a collapse that is there."""
+    found = evidence(one)
+    scores = site_scores(found, seed=seed)
+    ranked = [str(name) for name in scores["component"].values]
+    pairs = pair_evidence(one, ranked[: limits.candidates])
+    table = table_of(found, pairs)
+    answer = verdict(table, ranked, limits)
+    upstream = acts_upstream(scores, answer.sites)
+    return Located(
+        verdict=answer.name,
+        named=answer.sites,
+        upstream=upstream,
+        interaction=answer.interaction,
+        support=support(table, ranked, found["template"].values.tolist(), limits, seed=seed),
+        said=said_of(answer, passed.figures, scores, upstream),
+        gate=passed,
+        sites=scores,
+        evidence=found,
+        pairs=pairs,
+    )
+
+
+def acts_upstream(scores: xr.Dataset, sites: tuple[str, ...]) -> bool:
+    """Whether patches of some sites at the read positions alone do less than half of what they do at all positions."""
+    named = scores.sel(component=[site for site in sites if site in scores["component"].values])
+    there = [f"patch_{kind.removeprefix('answer_')}" for kind in AT_ANSWER]
+    alone, everywhere = (float(sum(named[f"{kind}_share"].sum() for kind in kinds)) for kinds in (AT_ANSWER, there))
+    return bool(everywhere > 0 and alone < everywhere / 2)
+
+
+def ends_of_chain(chain: Chain, earlier: int = 0, later: int = -1) -> Chain:
+    """Two stages of a chain as a pair."""
+    return Chain((chain.stages[earlier], chain.stages[later]), chain.alignment)
+
+
+def rendered_prompts(chain: Chain, prompts: Any) -> RenderedPrompts:
+    """Prompts as tokens of the chain; `InputError` where there is none."""
+    if isinstance(prompts, RenderedPrompts):
+        return prompts
+    given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(list(prompts))
+    rendered = chain.render(given)
+    if not len(rendered):
+        raise InputError("no prompt was given; give at least one.")
+    return rendered
+
+
+def split(rendered: RenderedPrompts) -> tuple[RenderedPrompts, RenderedPrompts | None]:
+    """Prompts to locate with, and those of every fourth template kept aside; None of too few templates."""
+    templates = list(dict.fromkeys(rendered.templates))
+    if len(templates) < LEAST_TEMPLATES:
+        return rendered, None
+    aside = set(templates[EVERY - 1 :: EVERY])
+    rows = np.asarray([template in aside for template in rendered.templates])
+    return rendered.select(np.flatnonzero(~rows).tolist()), rendered.select(np.flatnonzero(rows).tolist())

@@ -1,0 +1,137 @@
+"""Charts of a located collapse: the ranking, what each kind of evidence says, how sites act, and the verification."""
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mcinterp.run import Run
+from mcinterp.show.theme import BASE, DIVERGING, TUNED, part_scale, themed
+from mcinterp.verification.table import verification_table
+
+MOST_ROWS, BAR, CELL, LEAST_NAMED = 16, 15, 44, 0.2
+KINDS = {
+    "update": "update",
+    "graft_necessity": "graft: undoes",
+    "graft_sufficiency": "graft: brings",
+    "patch_necessity": "patch: undoes",
+    "patch_sufficiency": "patch: brings",
+    "answer_necessity": "at answer: undoes",
+    "answer_sufficiency": "at answer: brings",
+    "written": "writes the logit",
+}
+
+
+def pictures(run: Run) -> dict[str, Any]:
+    """The charts that a located run has, by name."""
+    charts = {}
+    if run.holds("sites"):
+        sites = run.load("sites")
+        charts["ranking"] = ranking(sites)
+        charts["evidence"] = evidence_map(sites)
+        charts["action"] = action(sites)
+    if run.holds("heads"):
+        heads = run.load("heads")
+        charts["heads"] = ranking(heads.sel(component=heads["head"] >= 0), title="Attention heads")
+    if run.holds("verification"):
+        charts["verification"] = verification_bars(verification_table(run.load("verification")))
+    return charts
+
+
+def first(sites: xr.Dataset, names: list[str], most: int = MOST_ROWS) -> pd.DataFrame:
+    """The best components as rows."""
+    return sites.isel(component=slice(0, most))[names].to_dataframe().reset_index()
+
+
+def ranking(sites: xr.Dataset, *, title: str = "Share of the collapse") -> Any:
+    """Scores of the best components with their 95 % intervals, best first."""
+    table = first(sites, ["score", "ci_low", "ci_high"])
+    order, kinds = table["component"].tolist(), list(dict.fromkeys(table["site"]))
+    plain = alt.Chart(table).encode(y=alt.Y("component:N", sort=order, title=None))
+    tooltip = ["component", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("score", "ci_low", "ci_high"))]
+    bars = plain.mark_bar(size=BAR - 4).encode(
+        x=alt.X("score:Q", title="share of the collapse in log-odds"),
+        color=alt.Color("site:N", scale=part_scale(kinds), sort=kinds, title=None),
+        tooltip=tooltip,
+    )
+    ends = plain.mark_rule(color="#444").encode(x=alt.X("ci_low:Q"), x2="ci_high:Q")
+    return themed(alt.layer(bars, ends).properties(width=300, height=alt.Step(BAR + 3), title=title))
+
+
+def evidence_map(sites: xr.Dataset) -> Any:
+    """What every kind of evidence says of the best components; the last three columns count for nothing."""
+    names = {f"{kind}_share": said for kind, said in KINDS.items()}
+    table = first(sites, list(names)).rename(columns=names)
+    order, kinds = table["component"].tolist(), list(KINDS.values())
+    cells = table.melt(id_vars=["component"], value_vars=kinds, var_name="kind", value_name="share").dropna()
+    cells["words"] = [f"{share:.2f}" for share in cells["share"]]
+    far = max(1.0, float(np.nanmax(np.abs(cells["share"]))))
+    plain = alt.Chart(cells).encode(
+        x=alt.X("kind:N", sort=kinds, title=None, axis=alt.Axis(labelAngle=-40, orient="bottom")),
+        y=alt.Y("component:N", sort=order, title=None),
+    )
+    scale = alt.Scale(scheme=DIVERGING, domain=[-far, far], domainMid=0, clamp=True)
+    boxes = plain.mark_rect().encode(
+        color=alt.Color("share:Q", scale=scale, title="share"),
+        tooltip=["component", "kind", alt.Tooltip("share:Q", format=".3f")],
+    )
+    words = plain.mark_text(fontSize=10).encode(
+        text="words:N", color=alt.condition(f"abs(datum.share) > {0.6 * far}", alt.value("white"), alt.value("#333"))
+    )
+    title = "What each kind of evidence says"
+    return themed((boxes + words).properties(width=alt.Step(CELL), height=alt.Step(BAR + 3), title=title))
+
+
+def action(sites: xr.Dataset) -> Any:
+    """Grafts of every component: what it brings alone against what undoing it undoes; the corners are the verdicts."""
+    table = sites[["graft_necessity_share", "graft_sufficiency_share", "score"]].to_dataframe().reset_index()
+    table = table.rename(columns=lambda name: name.removesuffix("_share"))
+    kinds = list(dict.fromkeys(table["site"]))
+    named = pd.DataFrame(table[table["score"] >= LEAST_NAMED])
+    corners = pd.DataFrame(
+        {
+            "x": [1.0, 1.0, 0.0],
+            "y": [1.0, 0.0, 1.0],
+            "says": ["makes it alone", "one of two redundant", "one of two joint"],
+        }
+    )
+    ends = [min(-0.15, float(table[["graft_necessity", "graft_sufficiency"]].min().min()))]
+    ends.append(max(1.15, float(table[["graft_necessity", "graft_sufficiency"]].max().max())))
+    x = alt.X("graft_sufficiency:Q", title="brings alone (share)", scale=alt.Scale(domain=ends))
+    y = alt.Y("graft_necessity:Q", title="undone without it (share)", scale=alt.Scale(domain=ends))
+    points = alt.Chart(table).mark_point(filled=True, size=70, opacity=0.9).encode(
+        x=x, y=y, color=alt.Color("site:N", scale=part_scale(kinds), sort=kinds, title=None),
+        tooltip=["component", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("graft_necessity", "graft_sufficiency"))],
+    )  # fmt: skip
+    words = alt.Chart(named).mark_text(dx=7, dy=-6, align="left", fontSize=11).encode(x=x, y=y, text="component:N")
+    hints = alt.Chart(corners).mark_text(fontSize=10, color="#8a8a90", fontStyle="italic", dy=13).encode(
+        x=alt.X("x:Q"), y=alt.Y("y:Q"), text="says:N"
+    )  # fmt: skip
+    return themed((hints + points + words).properties(width=300, height=260, title="How single sites act"))
+
+
+def verification_bars(table: xr.Dataset) -> Any:
+    """The share of the lost entropy that every edit brings back, on locating and held-out prompts, with intervals."""
+    rows = table[["regained", "regained_low", "regained_high"]].to_dataframe().reset_index()
+    rows = rows[~rows["edit"].isin(["tuned", "base"]) & rows["regained"].notnull()]
+    rows["what"] = [f"{edit} ({sites})" if kind != "random" and sites else edit
+                    for edit, kind, sites in zip(rows["edit"], rows["kind"], rows["sites"], strict=True)]  # fmt: skip
+    order, parts = list(dict.fromkeys(rows["what"])), list(dict.fromkeys(rows["part"]))
+    titles = {"located": "locating prompts", "held_out": "held-out prompts"}
+    rows["prompts"] = [titles[part] for part in rows["part"]]
+    plain = alt.Chart(rows).encode(
+        y=alt.Y("what:N", sort=order, title=None, axis=alt.Axis(labelLimit=320)),
+        yOffset=alt.YOffset("prompts:N", sort=[titles[part] for part in parts]),
+    )
+    said = [titles[part] for part in parts]
+    scale = alt.Scale(domain=said, range=[TUNED, BASE][: len(said)])
+    colour = alt.Color("prompts:N", sort=said, title=None, scale=scale)
+    bars = plain.mark_bar(size=6).encode(
+        x=alt.X("regained:Q", title="share of the lost entropy that is back"),
+        color=colour,
+        tooltip=["what", "prompts", alt.Tooltip("regained:Q", format=".3f")],
+    )
+    ends = plain.mark_rule(color="#444").encode(x=alt.X("regained_low:Q"), x2="regained_high:Q")
+    return themed(alt.layer(bars, ends).properties(width=320, height=alt.Step(9), title="What undoing brings back"))
