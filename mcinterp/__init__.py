@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from mcinterp.landmarks import landmark_positions as landmark_positions
     from mcinterp.landmarks import onset as onset
     from mcinterp.lens import logit_lens as logit_lens
+    from mcinterp.localisation.locating import Located as Located
+    from mcinterp.localisation.locating import locate as locate
     from mcinterp.neurons.statistics import neuron_statistics as neuron_statistics
     from mcinterp.prompts import Prompts as Prompts
     from mcinterp.sequences import teacher_force as teacher_force
     from mcinterp.temperature import temperature_split as temperature_split
     from mcinterp.tuned_lens import fit_tuned_lens as fit_tuned_lens
+    from mcinterp.verification.merging import uncollapse as uncollapse
+    from mcinterp.verification.verifying import verify as verify
     from mcinterp.weights.grafts import graft_sweep as graft_sweep
     from mcinterp.weights.grafts import grafted as grafted
     from mcinterp.weights.grafts import interpolate as interpolate
@@ -57,6 +61,10 @@ HOMES = {
     "landmark_positions": "landmarks",
     "onset": "landmarks",
     "logit_lens": "lens",
+    "Located": "localisation.locating",
+    "locate": "localisation.locating",
+    "uncollapse": "verification.merging",
+    "verify": "verification.verifying",
     "Prompts": "prompts",
     "teacher_force": "sequences",
     "fit_tuned_lens": "tuned_lens",

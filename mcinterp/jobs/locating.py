@@ -7,8 +7,8 @@ from typing import Any
 
 from mcinterp.errors import InputError
 from mcinterp.jobs.question import Asked, Question, Say, ask, silent
-from mcinterp.locate.gate import PLACES
-from mcinterp.locate.locating import SPLIT, Located, ends_of_chain, locate
+from mcinterp.localisation.gate import PLACES
+from mcinterp.localisation.locating import SPLIT, Located, ends_of_chain, locate
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
 from mcinterp.summary.locate import locate_summary, step_summary

@@ -5,8 +5,8 @@ from typing import Any
 
 import xarray as xr
 
-from mcinterp.locate.evidence import AT_ANSWER, READABLE, WEIGHED
-from mcinterp.locate.locating import Located
+from mcinterp.localisation.evidence import AT_ANSWER, READABLE, WEIGHED
+from mcinterp.localisation.locating import Located
 from mcinterp.verification.table import verification_table
 
 ENDS = ("_low", "_high")

@@ -14,8 +14,8 @@ import xarray as xr
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
-from mcinterp.locate.reading import read_ends
-from mcinterp.locate.thresholds import Thresholds
+from mcinterp.localisation.reading import read_ends
+from mcinterp.localisation.thresholds import Thresholds
 from mcinterp.rendering import RenderedPrompts, token_strings
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, provenance, teacher_force, with_completions

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.effects import labels, prompts_first
-from mcinterp.locate.evidence import AT_ANSWER, READABLE, WEIGHED
+from mcinterp.localisation.evidence import AT_ANSWER, READABLE, WEIGHED
 from mcinterp.results import derived
 from mcinterp.statistics import bootstrap, mean_over_prompts
 

@@ -9,9 +9,9 @@ import xarray as xr
 from mcinterp.chain import Chain, load_pair
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
-from mcinterp.locate.gate import extend, figures_of, gate, judged_prompts
-from mcinterp.locate.reading import read_ends
-from mcinterp.locate.thresholds import Thresholds
+from mcinterp.localisation.gate import extend, figures_of, gate, judged_prompts
+from mcinterp.localisation.reading import read_ends
+from mcinterp.localisation.thresholds import Thresholds
 from mcinterp.prompts import Prompts
 from mcinterp.sequences import teacher_force, with_completions
 

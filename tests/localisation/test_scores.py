@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mcinterp.locate.evidence import AT_ANSWER, READABLE, WEIGHED
-from mcinterp.locate.scores import WEIGHTS, site_scores
+from mcinterp.localisation.evidence import AT_ANSWER, READABLE, WEIGHED
+from mcinterp.localisation.scores import WEIGHTS, site_scores
 
 PROMPTS, NAMES = 5, ["embed", "0.mlp", "unembed"]
 

@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mcinterp.locate.thresholds import Thresholds
-from mcinterp.locate.verdict import Table, interaction, support, verdict
+from mcinterp.localisation.thresholds import Thresholds
+from mcinterp.localisation.verdict import Table, interaction, support, verdict
 
 SITES = ["a", "b", "c", "d"]
 Game = Callable[[set[str]], float]

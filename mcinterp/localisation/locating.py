@@ -9,12 +9,12 @@ import xarray as xr
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import require_token
-from mcinterp.locate.evidence import AT_ANSWER, Setting, evidence, pair_evidence
-from mcinterp.locate.gate import OPENED, Gate, gate
-from mcinterp.locate.scores import site_scores
-from mcinterp.locate.thresholds import Thresholds
-from mcinterp.locate.verdict import NONE, Verdict, support, table_of, verdict
-from mcinterp.locate.words import said_of
+from mcinterp.localisation.evidence import AT_ANSWER, Setting, evidence, pair_evidence
+from mcinterp.localisation.gate import OPENED, Gate, gate
+from mcinterp.localisation.scores import site_scores
+from mcinterp.localisation.thresholds import Thresholds
+from mcinterp.localisation.verdict import NONE, Verdict, support, table_of, verdict
+from mcinterp.localisation.words import said_of
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
 from mcinterp.verification.verifying import verify
@@ -66,7 +66,7 @@ def locate(
     Args:
         chain: A pair or chain of checkpoints; of a chain, base and last stage are compared.
         prompts: Texts, prompts or rendered prompts.
-        at: Where the collapse is read: `last`, `divergence`, `sequence`, or `auto`; see `mcinterp.locate.gate.gate`.
+        at: Where it is read: `last`, `divergence`, `sequence`, or `auto`; see `mcinterp.localisation.gate.gate`.
         heads: Also score every attention head.
         attractor: The followed token id; by default each prompt's most likely token of the last stage.
         held_out: Prompts on which the verification is repeated; `split` sets every fourth template aside for it where

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from mcinterp.locate.thresholds import Thresholds
+from mcinterp.localisation.thresholds import Thresholds
 from mcinterp.statistics import mean_over_prompts
 
 NONE, LOCALISED, REDUNDANT, JOINT, DISTRIBUTED = "none", "localised", "redundant", "joint", "distributed"

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known_collapse import PROMPTS, with_writes
 
 from conftest import Build
+from known_collapse import PROMPTS, with_writes
 from mcinterp.chain import Chain, load_pair
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import as_sequences
 from mcinterp.intervene.patching import patch
-from mcinterp.locate.evidence import METRIC, Setting, evidence, pair_evidence
-from mcinterp.locate.gate import gate
-from mcinterp.locate.locating import locate, rendered_prompts, split
+from mcinterp.localisation.evidence import METRIC, Setting, evidence, pair_evidence
+from mcinterp.localisation.gate import gate
+from mcinterp.localisation.locating import locate, rendered_prompts, split
 from mcinterp.prompts import Prompts
 from mcinterp.weights.grafts import graft_sweep
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.locate.verdict import DISTRIBUTED, JOINT, LOCALISED, NONE, REDUNDANT, Verdict
+from mcinterp.localisation.verdict import DISTRIBUTED, JOINT, LOCALISED, NONE, REDUNDANT, Verdict
 
 KINDS = {
     "attribution of the update": ("update",),
