@@ -15,6 +15,7 @@ from mcinterp.batching import batches, pad
 from mcinterp.capture import Point, affordable_tokens, bytes_a_token, capture, run_with
 from mcinterp.chain import Chain, Stage
 from mcinterp.intervene.metrics import METRICS, Reading, evaluate
+from mcinterp.intervene.sites import carried
 from mcinterp.readout import assert_reads_like_the_model
 from mcinterp.sequences import Sequences
 
@@ -81,7 +82,7 @@ def grown_residuals(stage: Stage, ids: Sequence[int], layer: int, rows: int, edi
     def keep(activation: torch.Tensor, hook: Any) -> None:
         kept[last] = activation[:, -1].detach().clone()
 
-    changes = [(name, edited(name, edit)) for name, edit in edits]
+    changes = carried([(name, edited(name, edit)) for name, edit in edits])
     logits = run_with(stage, pad([ids]), [(f"blocks.{layer}.hook_in", grow), *changes, (last, keep)])
     missing = [name for name, _ in edits if name not in fired]
     if missing or last not in kept or len(kept[last]) != rows:

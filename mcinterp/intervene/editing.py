@@ -14,7 +14,7 @@ from mcinterp.intervene.donors import Draw, Kind, replacement
 from mcinterp.intervene.layout import Entry, Tokens
 from mcinterp.intervene.means import Means
 from mcinterp.intervene.plan import Batch, Plan
-from mcinterp.intervene.sites import SITES, hook_name
+from mcinterp.intervene.sites import SITES, carried, hook_name
 
 Place = tuple[str, int]
 
@@ -99,7 +99,7 @@ class Editor:
 
     def hooks(self) -> list[tuple[str, Any]]:
         """The hooks to hold while the sweep runs."""
-        return [(hook_name(*place), partial(self.on, place)) for place in sorted({*self.groups, *self.wanted})]
+        return carried([(hook_name(*place), partial(self.on, place)) for place in sorted({*self.groups, *self.wanted})])
 
     def expect(self, layer: int, entry: Entry | None) -> None:
         """Say which tokens enter which layer next; nothing is kept or edited without an entry."""

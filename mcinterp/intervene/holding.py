@@ -9,7 +9,7 @@ import torch
 
 from mcinterp.intervene.cells import Cell
 from mcinterp.intervene.donors import Draw, Kind, moved
-from mcinterp.intervene.sites import SITES, hook_name
+from mcinterp.intervene.sites import SITES, carried, hook_name
 
 Place = tuple[str, int]
 Part = tuple[int, ...] | None
@@ -63,7 +63,7 @@ class Hold:
 
     def putting(self) -> list[tuple[str, Any]]:
         """Hooks of the recipient, which replace its activations of the newest tokens."""
-        return [(hook_name(*place), partial(self.put, place)) for place in self.edits]
+        return carried([(hook_name(*place), partial(self.put, place)) for place in self.edits])
 
     def keep(self, place: Place, activation: torch.Tensor, hook: Any) -> None:
         """Keep the donor's activation."""

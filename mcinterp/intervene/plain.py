@@ -13,7 +13,7 @@ from mcinterp.intervene.cells import Edit
 from mcinterp.intervene.donors import Draw, replacement
 from mcinterp.intervene.means import MeanTable
 from mcinterp.intervene.plan import Batch, Branch, Plan
-from mcinterp.intervene.sites import SITES, hook_name
+from mcinterp.intervene.sites import SITES, carried, hook_name
 from mcinterp.intervene.sweep import Ends, Finals, Tick, active_sequences
 
 
@@ -108,7 +108,7 @@ def patched_logits(plan: Plan, branch: Branch, means: MeanTable, clean: CleanRun
         applied.add(edit)
         return changed
 
-    logits = forward(stage, ids, [(hook_name(edit.site, edit.layer), partial(change, edit)) for edit in edits])
+    logits = forward(stage, ids, carried([(hook_name(edit.site, edit.layer), partial(change, edit)) for edit in edits]))
     if len(applied) < len(edits):
         raise LookupError(f"stage {stage.name!r}: a hook of {edits} did not fire; its architecture has no such site.")
     return logits

@@ -1,7 +1,9 @@
 """The places where an activation can be replaced, by their names in the field and their TransformerLens hooks."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
 
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
@@ -35,6 +37,7 @@ SITES: dict[str, Site] = {
     "mlp_post": Site("blocks.{layer}.mlp.hook_post", "neuron"),
     "final_scale": Site("ln_final.hook_scale", "token"),
 }
+MIDDLE, END = "hook_resid_mid", "hook_resid_post"
 TOGETHER = {"kv": ("k", "v")}
 BY_HEAD = ("head", "pattern")
 
@@ -62,6 +65,40 @@ def label(site: SiteName) -> str:
 def hook_name(site: str, layer: int) -> str:
     """The TransformerLens hook name of a single site in a layer."""
     return SITES[site].at(layer)
+
+
+def carried(hooks: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Hooks that change activations, with every change at `resid_mid` carried on by the stream itself.
+
+    That hook lies on what the MLP reads, and the stream flows on past it: a change there alone would leave the stream
+    as it was. So the same change is added at the layer's end, before other hooks there.
+    """
+    found: list[tuple[str, Any]] = []
+    for name, change in hooks:
+        if not name.endswith(f".{MIDDLE}"):
+            found.append((name, change))
+            continue
+        carry = Carry(change)
+        found = [(name.replace(MIDDLE, END), carry.add), *found, (name, carry.change)]
+    return found
+
+
+class Carry:
+    """One hook at `resid_mid`, and the one that adds its change at the layer's end."""
+
+    def __init__(self, change: Any) -> None:
+        self.asked, self.delta = change, None
+
+    def change(self, activation: torch.Tensor, hook: Any) -> torch.Tensor | None:
+        """What the MLP reads."""
+        changed = self.asked(activation, hook)
+        self.delta = None if changed is None else changed - activation
+        return changed
+
+    def add(self, activation: torch.Tensor, hook: Any) -> torch.Tensor | None:
+        """The same change in the stream."""
+        delta, self.delta = self.delta, None
+        return None if delta is None else activation + delta
 
 
 def require_sites(stage: Stage, sites: Sequence[str]) -> None:

@@ -96,27 +96,25 @@ def moved(grafts: xr.Dataset, metric: str = METRIC) -> np.ndarray:
 
 
 def patched_components(one: Setting, by: str, positions: str | slice = "all") -> Iterator[tuple[str, str, np.ndarray]]:
-    """Direction, component and effect over prompts of the outputs that can be patched, at some positions together."""
+    """Direction, component and effect over prompts of the outputs that can be patched, at some positions together.
+
+    Heads are not among them: their `z` lies before the output matrix, and says nothing of what changed in it.
+    """
     options: dict[str, Any] = {"positions": positions, "metrics": (METRIC,), "controls": False, "interaction": False}
-    if by == "head":
-        heads = patch(one.chain, one.sequences, sites=("z",), heads="each", **options, **one.read)
-        yield from effects_of(heads, "attn")
-        yield from effects_of(patch(one.chain, one.sequences, sites=("mlp_out",), **options, **one.read))
-    else:
-        yield from effects_of(patch(one.chain, one.sequences, sites=tuple(OUTPUTS), **options, **one.read))
+    sites = ("mlp_out",) if by == "head" else tuple(OUTPUTS)
+    yield from effects_of(patch(one.chain, one.sequences, sites=sites, **options, **one.read))
     embedded = patch(one.chain, one.sequences, sites=("resid_pre",), layers=0, **options, **one.read)
     for direction, _, values in effects_of(embedded):
         yield direction, "embed", values
 
 
-def effects_of(patched: xr.Dataset, site: str | None = None) -> Iterator[tuple[str, str, np.ndarray]]:
+def effects_of(patched: xr.Dataset) -> Iterator[tuple[str, str, np.ndarray]]:
     """Every cell of a sweep as direction, component and effect; read positions are averaged."""
     effect = patched[METRIC] - patched[f"{METRIC}_recipient"]
     effect = effect.mean("read_at") if "read_at" in effect.dims else effect
-    for cell in effect.stack(cell=[axis for axis in effect.dims if axis != "prompt"]).transpose("cell", "prompt"):
+    for cell in effect.stack(cell=["direction", "site", "layer"]).transpose("cell", "prompt"):
         direction = str(cell["direction"].item())
-        name = f"{int(cell['layer'])}.{site or OUTPUTS.get(str(cell['site'].item()), 'other')}"
-        name = f"{name}.{int(cell['head'])}" if "head" in cell.coords else name
+        name = f"{int(cell['layer'])}.{OUTPUTS.get(str(cell['site'].item()), 'other')}"
         yield direction, name, -cell.values if direction == BOTH[0] else cell.values
 
 

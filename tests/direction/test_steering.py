@@ -32,14 +32,22 @@ def steered(pair: Chain) -> xr.Dataset:
 
 @torch.inference_mode()
 def plain(stage: Stage, ids: list[int], name: str, columns: slice, change: Any) -> torch.distributions.Categorical:
-    """The distribution after a sequence whose activation is changed at some tokens, by one forward pass."""
+    """The distribution after a sequence whose activation is changed at some tokens, by one forward pass.
+
+    The hook at `resid_mid` is on what the MLP reads, so there the stream behind the layer is given the step too.
+    """
+    step: list[torch.Tensor] = []
 
     def edit(activation: torch.Tensor, hook: Any) -> torch.Tensor:
         new = activation.clone()
         new[0, columns] = change(new[0, columns])
+        step.append(new - activation)
         return new
 
-    logits = stage.bridge.run_with_hooks(torch.tensor([ids]), fwd_hooks=[(name, edit)])[0, -1]
+    hooks = [(name, edit)]
+    if name.endswith("resid_mid"):
+        hooks.append((name.replace("resid_mid", "resid_post"), lambda activation, hook: activation + step[0]))
+    logits = stage.bridge.run_with_hooks(torch.tensor([ids]), fwd_hooks=hooks)[0, -1]
     return torch.distributions.Categorical(logits=logits)
 
 

@@ -92,7 +92,31 @@ def patched(
 ) -> torch.Tensor:
     """Log-probabilities of a run whose sites are replaced in some layers, at every column."""
     names = dict.fromkeys(HOOKS[site].format(layer) for site in sites for layer in layers)
-    return log_probs(recipient, ids, [putting(name, given[name], columns, part) for name in names])
+    hooks = [putting(name, given[name], columns, part) for name in names]
+    return log_probs(recipient, ids, [*streams(recipient, names, given, columns), *hooks])
+
+
+def streams(recipient: Stage, names: Sequence[str], given: Given, columns: Sequence[int]) -> list[tuple[str, Callable]]:
+    """For every patch of the stream inside a layer, what makes the stream behind the layer follow it.
+
+    The hook there is on what the MLP reads. The stream is what came out of attention plus what went in.
+    """
+    found: list[tuple[str, Callable]] = []
+    for name in [name for name in names if name.endswith("resid_mid")]:
+        entered: dict[str, torch.Tensor] = {}
+
+        def enter(activation: torch.Tensor, hook: Any, entered: dict = entered, name: str = name) -> torch.Tensor:
+            entered["own"] = activation.clone()
+            return activation
+
+        def leave(activation: torch.Tensor, hook: Any, entered: dict = entered, name: str = name) -> torch.Tensor:
+            new = activation.clone()
+            for column in columns:
+                new[0, column] += given[name][0, column] - entered["own"][0, column]
+            return new
+
+        found += [(name, enter), (name.replace("resid_mid", "resid_post"), leave)]
+    return found
 
 
 def measures(
