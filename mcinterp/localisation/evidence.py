@@ -1,10 +1,11 @@
 """What each kind of evidence says about every site, prompt by prompt, in nats of the attractor's log-odds.
 
-Kinds with a known reach: `update`, the path integral of the update (its parts sum to the whole); `graft_necessity` and
-`graft_sufficiency`, one component's weights of the base in the tuned stage and the reverse; `patch_necessity` and
-`patch_sufficiency`, the same with the component's output at all positions. Two more are shown and count for nothing:
-`answer_necessity` and `answer_sufficiency` are patches at the read positions alone, which miss what acts upstream of
-them; `written`, direct logit attribution, says where the token is readable and not where it is made.
+Kinds that the score weighs: `update`, the path integral of the update (its parts sum to the whole); `graft_necessity`
+and `graft_sufficiency`, one component's weights of the base in the tuned stage and the reverse. Kinds that are shown
+and count for nothing: `patch_necessity` and `patch_sufficiency`, a component's output exchanged at all positions, which
+credits what the effect flows through as well as where it begins; `answer_necessity` and `answer_sufficiency`, the same
+at the read positions alone, which miss what acts upstream of them; `written`, direct logit attribution, which says
+where the token is readable.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,10 @@ from mcinterp.weights.update import MOST_ERROR, update_attribution
 METRIC = "attractor_log_odds"
 WAYS: dict[str, str] = dict(zip(BOTH, ("necessity", "sufficiency"), strict=True))
 AT_ANSWER = ("answer_necessity", "answer_sufficiency")
-WEIGHED = ("update", "graft_necessity", "graft_sufficiency", "patch_necessity", "patch_sufficiency")
+WEIGHED = ("update", "graft_necessity", "graft_sufficiency")
+FLOWING = ("patch_necessity", "patch_sufficiency")
 READABLE = ("written",)
+KINDS = (*WEIGHED, *FLOWING, *AT_ANSWER, *READABLE)
 OUTPUTS = {"attn_out": "attn", "mlp_out": "mlp"}
 
 
@@ -58,7 +61,7 @@ def evidence(one: Setting, by: str = "component") -> xr.Dataset:
     groups = groups_of(one.chain.base, by)
     names = [group.name for group in groups]
     found: dict[str, np.ndarray] = {
-        kind: np.full((len(one.sequences), len(names)), np.nan) for kind in (*WEIGHED, *AT_ANSWER)
+        kind: np.full((len(one.sequences), len(names)), np.nan) for kind in (*WEIGHED, *FLOWING, *AT_ANSWER)
     }
     update = update_attribution(one.chain, one.sequences, METRIC, by=by, beyond="missing", **one.read).isel(stage=0)
     found["update"] = update["attribution"].transpose("prompt", "component").values

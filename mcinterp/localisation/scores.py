@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.effects import labels, prompts_first
-from mcinterp.localisation.evidence import AT_ANSWER, READABLE, WEIGHED
+from mcinterp.localisation.evidence import KINDS
 from mcinterp.results import derived
 from mcinterp.statistics import bootstrap, mean_over_prompts
 
@@ -14,8 +14,6 @@ WEIGHTS: Mapping[str, float] = {
     "update": 1.0,
     "graft_necessity": 0.5,
     "graft_sufficiency": 0.5,
-    "patch_necessity": 0.5,
-    "patch_sufficiency": 0.5,
 }
 LEAST_GAP = 0.1
 
@@ -29,7 +27,7 @@ def site_scores(
     that reach the component), with its 95 % interval over templates `ci_low`, `ci_high`; `<kind>_share`, the share
     by every kind of evidence; `graft_entropy_share`, the share of lost entropy that base weights bring back.
     """
-    kinds = [kind for kind in (*WEIGHED, *READABLE, *AT_ANSWER) if kind in evidence]
+    kinds = [kind for kind in KINDS if kind in evidence]
     values = np.stack([prompts_first(evidence[kind]).values for kind in kinds], axis=1).astype(float)
     gap = np.broadcast_to(evidence["log_odds_gap"].values.astype(float)[:, None, None], values.shape)
     both = np.stack([values, np.where(np.isnan(values), np.nan, gap)], axis=1)

@@ -61,7 +61,7 @@ def ranking(sites: xr.Dataset, *, title: str = "Share of the collapse") -> Any:
 
 
 def evidence_map(sites: xr.Dataset) -> Any:
-    """What every kind of evidence says of the best components; the last three columns count for nothing."""
+    """What every kind of evidence says of the best components; the first three columns are what the score weighs."""
     names = {f"{kind}_share": said for kind, said in KINDS.items()}
     table = first(sites, list(names)).rename(columns=names)
     order, kinds = table["component"].tolist(), list(KINDS.values())

@@ -5,7 +5,7 @@ from typing import Any
 
 import xarray as xr
 
-from mcinterp.localisation.evidence import AT_ANSWER, READABLE, WEIGHED
+from mcinterp.localisation.evidence import KINDS
 from mcinterp.localisation.locating import Located
 from mcinterp.verification.table import verification_table
 
@@ -60,7 +60,7 @@ def entries_of(scores: xr.Dataset) -> list[dict[str, Any]]:
                 "head": None if head < 0 else head,
                 "component": name,
                 **{key: float(one[key]) for key in ("score", "ci_low", "ci_high")},
-                "evidence": {kind: float(one[f"{kind}_share"]) for kind in (*WEIGHED, *AT_ANSWER, *READABLE)},
+                "evidence": {kind: float(one[f"{kind}_share"]) for kind in KINDS},
             }
         )
     return entries

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mcinterp.localisation.evidence import AT_ANSWER, READABLE, WEIGHED
+from mcinterp.localisation.evidence import KINDS, WEIGHED
 from mcinterp.localisation.scores import WEIGHTS, site_scores
 
 PROMPTS, NAMES = 5, ["embed", "0.mlp", "unembed"]
@@ -14,8 +14,7 @@ def made_up(templates: list[str]) -> xr.Dataset:
     """Evidence of random numbers; patches do not reach the unembedding."""
     random = np.random.default_rng(1)
     data = {
-        kind: (("prompt", "component"), random.normal(size=(PROMPTS, len(NAMES))))
-        for kind in (*WEIGHED, *AT_ANSWER, *READABLE, "graft_entropy")
+        kind: (("prompt", "component"), random.normal(size=(PROMPTS, len(NAMES)))) for kind in (*KINDS, "graft_entropy")
     }
     for kind in data:
         if kind.startswith(("patch", "answer")):
@@ -53,9 +52,9 @@ def test_a_score_is_the_weighted_mean_of_the_shares_that_reach_the_component() -
     assert bool((scores["score"] <= scores["ci_high"]).all())
 
 
-def test_what_is_readable_counts_for_nothing() -> None:
+def test_what_is_shown_counts_for_nothing() -> None:
     evidence = made_up([str(i) for i in range(PROMPTS)])
-    louder = evidence.assign({name: evidence[name] * 100 for name in (*AT_ANSWER, *READABLE)})
+    louder = evidence.assign({name: evidence[name] * 100 for name in set(KINDS) - set(WEIGHED)})
     xr.testing.assert_equal(site_scores(evidence, draws=20)["score"], site_scores(louder, draws=20)["score"])
 
 
