@@ -13,9 +13,9 @@ ROOT = Path(mcinterp.__file__).parent
 ORDER = [
     "errors", "variables", "organisms", "divergence", "tilting", "sharpening", "statistics", "rendering", "prompts",
     "checkpoints", "readout", "norms", "alignment", "chain", "batching", "capture", "completions", "sequences",
-    "results", "scoring", "lens_table", "lens", "readings", "tuned_lens", "attention", "attractors", "landmarks",
+    "results", "scoring", "samples", "lens_table", "lens", "readings", "tuned_lens", "attention", "attractors", "landmarks",
     "intervene", "folding", "growth", "temperature", "weights", "attribution", "effects", "neurons", "copying",
-    "head_scores", "direction", "parts", "summary", "run", "show", "jobs", "cli",
+    "head_scores", "direction", "parts", "verification", "localisation", "summary", "run", "show", "benchmark", "jobs", "cli",
 ]  # fmt: skip
 
 

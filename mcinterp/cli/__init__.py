@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mcinterp import __version__
 from mcinterp.cli.attributing import add_attribute
+from mcinterp.cli.benching import add_bench
 from mcinterp.cli.comparing import add_compare
 from mcinterp.cli.lenses import add_fit_lens
 from mcinterp.cli.locating import add_locate, add_uncollapse
@@ -41,6 +42,7 @@ QUESTIONS = {
 }
 OTHERS = {
     "uncollapse": (add_uncollapse, "save the tuned checkpoint with the base's weights at some sites"),
+    "bench": (add_bench, "measure methods on planted checkpoints"),
     "report": (add_report, "write the report of a run again"),
     "figures": (add_figures, "write the pictures of a run as SVG and PNG"),
 }
