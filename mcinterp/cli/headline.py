@@ -122,9 +122,17 @@ def verification_lines(verified: dict[str, Any]) -> list[str]:
     """By part of the prompts, what every edit regains and what it costs."""
     lines = []
     for part, edits in verified["parts"].items():
-        rows = [[f"base weights put back, {part.replace('_', '-')} prompts", "entropy back", "log-odds back", "kept"]]
+        rows = [
+            [
+                f"base weights put back, {part.replace('_', '-')} prompts",
+                "entropy back",
+                "log-odds back",
+                "kept",
+                "control KL",
+            ]
+        ]
         rows += [
-            [f"  {name}{of_sites(one)}", signed(one["regained"]), signed(one["log_odds_regained"]), kept(one)]
+            [f"  {name}{of_sites(one)}", signed(one["regained"]), signed(one["log_odds_regained"]), *kept(one)]
             for name, one in edits.items()
             if name not in ("tuned", "base")
         ]
@@ -137,10 +145,9 @@ def of_sites(edit: dict[str, Any]) -> str:
     return f" ({edit['sites']})" if edit["sites"] else ""
 
 
-def kept(edit: dict[str, Any]) -> str:
-    """The share of control tokens on which the edited stage still chooses what the tuned one does."""
-    agreement = edit.get("control_agreement")
-    return "–" if agreement is None else f"{agreement:.3f}"
+def kept(edit: dict[str, Any]) -> list[str]:
+    """The share of control tokens on which the edited stage still chooses what the tuned one does, and KL to it."""
+    return ["–" if edit.get(name) is None else f"{edit[name]:.3f}" for name in ("control_agreement", "control_kl")]
 
 
 def interval(low: float | None, high: float | None) -> str:

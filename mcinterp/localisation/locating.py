@@ -73,7 +73,7 @@ def locate(
             there are at least 8, None verifies on the locating prompts only.
         controls: Prompts whose behaviour tuning must keep; what undoing the collapse costs is measured on them. By
             default those of the pocket battery for pocket checkpoints, else none; an empty list for none.
-        verification: Whether to verify at all.
+        verification: Whether to verify at all; where verifying is impossible, `said` holds why.
         limits: The numbers by which it is decided.
         seed: Fixes bootstrap and samples.
 
@@ -93,19 +93,12 @@ def locate(
     if not verification:
         return found
     others = None if aside is None else OPENED[passed.at](pair, aside, limits).sequences
-    ranked = found.sites["component"].values.tolist() if found.sites is not None else []
-    checked = verify(
-        pair,
-        one.sequences,
-        ranked,
-        reads=one.reads,
-        attractor=attractor,
-        held_out=others,
-        controls=controls,
-        most_sites=limits.most_sites,
-        regain=limits.regain,
-        seed=seed,
-    )
+    ranked = [] if found.sites is None else found.sites["component"].values.tolist()
+    options = {"most_sites": limits.most_sites, "regain": limits.regain, "seed": seed, "controls": controls}
+    try:
+        checked = verify(pair, one.sequences, ranked, held_out=others, reads=one.reads, attractor=attractor, **options)
+    except InputError as error:
+        return replace(found, said=f"{found.said} Not verified: {error}")
     return replace(found, verification=checked)
 
 
@@ -115,15 +108,15 @@ def located_in(one: Setting, passed: Gate, limits: Thresholds, seed: int) -> Loc
     scores = site_scores(found, seed=seed)
     ranked = [str(name) for name in scores["component"].values]
     pairs = pair_evidence(one, ranked[: limits.candidates])
-    table = table_of(found, pairs)
-    answer = verdict(table, ranked, limits)
+    table, shares = table_of(found, pairs), dict(zip(ranked, scores["score"].values.tolist(), strict=True))
+    answer = verdict(table, shares, limits)
     upstream = acts_upstream(scores, answer.sites)
     return Located(
         verdict=answer.name,
         named=answer.sites,
         upstream=upstream,
         interaction=answer.interaction,
-        support=support(table, ranked, found["template"].values.tolist(), limits, seed=seed),
+        support=support(table, shares, found["template"].values.tolist(), limits, seed=seed),
         said=said_of(answer, passed.figures, scores, upstream),
         gate=passed,
         sites=scores,

@@ -14,8 +14,9 @@ class Thresholds:
     A set of sites makes the collapse where its base weights undo, and its tuned weights alone bring, at least `makes`
     of it. Two sites interact where what they do together differs from what they do one by one by `interaction` of the
     collapse; they are redundant only where each alone brings `brings` of it, joint only where undoing each undoes
-    `undoes` of it. Pairs of the `candidates` best sites are looked at. The verification reverts at most `most_sites`
-    sites, until `regain` of the lost entropy is back.
+    `undoes` of it, and either only where each has a score of `partner` at least: what moved along with a site, and
+    breaks the tuned stage when it is undone, has a low one. Pairs of the `candidates` best sites are looked at. The
+    verification reverts at most `most_sites` sites, until `regain` of the lost entropy is back.
     """
 
     kl: float = 0.1
@@ -28,6 +29,7 @@ class Thresholds:
     interaction: float = 0.25
     brings: float = 0.5
     undoes: float = 0.6
+    partner: float = 0.3
     candidates: int = 5
     regain: float = 0.8
     most_sites: int = 6

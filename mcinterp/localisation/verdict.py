@@ -6,6 +6,7 @@ itself is both; of two redundant sites each is sufficient and neither necessary;
 neither sufficient.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from mcinterp.statistics import mean_over_prompts
 NONE, LOCALISED, REDUNDANT, JOINT, DISTRIBUTED = "none", "localised", "redundant", "joint", "distributed"
 VERDICTS: tuple[str, ...] = (NONE, LOCALISED, REDUNDANT, JOINT, DISTRIBUTED)
 DRAWS = 200
+Scores = Mapping[str, float]
 
 
 class Verdict(NamedTuple):
@@ -48,12 +50,12 @@ def table_of(evidence: xr.Dataset, pairs: xr.Dataset) -> Table:
     return Table(both[0], both[1], evidence["log_odds_gap"].values.astype(float), names)
 
 
-def verdict(table: Table, ranked: list[str], limits: Thresholds = Thresholds()) -> Verdict:
-    """The verdict of all prompts; `ranked` are components, best first.
+def verdict(table: Table, scores: Scores, limits: Thresholds = Thresholds()) -> Verdict:
+    """The verdict of all prompts; `scores` are shares of the collapse by component, best first.
 
     Localised: one site makes the collapse, both ways, and does at least twice what any other does. Redundant or joint:
-    two sites make it together, both ways, and do much less or much more alone than their sum. Else localised where one
-    site so far ahead makes it on average over both ways, and distributed where there is none.
+    two sites with a good share each make it together, both ways, and do much less or much more alone than their sum.
+    Else localised where one site so far ahead makes it on average over both ways, and distributed where there is none.
     """
     gap = mean_over_prompts(table.gap)
     both = zip(mean_over_prompts(table.necessity) / gap, mean_over_prompts(table.sufficiency) / gap, strict=True)
@@ -63,14 +65,15 @@ def verdict(table: Table, ranked: list[str], limits: Thresholds = Thresholds()) 
     if alone:
         return Verdict(LOCALISED, alone[0], 0.0)
     couples = {name: interaction(shares, name) for name in shares if len(name) == 2}
-    telling = [name for name in couples if tells(shares, name, couples[name], limits)]
+    partners = [name for name in couples if min(scores[site] for site in name) >= limits.partner]
+    telling = [name for name in partners if tells(shares, name, couples[name], limits)]
     if telling:
         pair = max(telling, key=lambda name: min(shares[name]))
-        in_order = tuple(name for name in ranked if name in pair)
+        in_order = tuple(name for name in scores if name in pair)
         return Verdict(REDUNDANT if couples[pair] < 0 else JOINT, in_order, couples[pair])
     if ahead and sum(shares[ahead[0]]) >= 2 * limits.makes:
         return Verdict(LOCALISED, ahead[0], 0.0)
-    return Verdict(DISTRIBUTED, tuple(ranked[:3]), 0.0)
+    return Verdict(DISTRIBUTED, tuple(scores)[:3], 0.0)
 
 
 Shares = dict[tuple[str, ...], tuple[float, float]]
@@ -104,7 +107,7 @@ def tells(shares: Shares, pair: tuple[str, ...], together: float, limits: Thresh
 
 
 def support(
-    table: Table, ranked: list[str], templates: list[str], limits: Thresholds, *, seed: int = 0
+    table: Table, scores: Scores, templates: list[str], limits: Thresholds, *, seed: int = 0
 ) -> dict[str, float]:
     """By verdict, the share of resamples of whole templates in which it comes out."""
     members = [np.flatnonzero(np.asarray(templates) == name) for name in dict.fromkeys(templates)]
@@ -114,5 +117,5 @@ def support(
         drawn = table._replace(
             necessity=table.necessity[rows], sufficiency=table.sufficiency[rows], gap=table.gap[rows]
         )
-        counts[verdict(drawn, ranked, limits).name] += 1
+        counts[verdict(drawn, scores, limits).name] += 1
     return {name: count / DRAWS for name, count in counts.items()}

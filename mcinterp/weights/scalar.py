@@ -165,10 +165,11 @@ def judge(
 ) -> Judged:
     """What metrics of two stages need on some prompts; the followed token is the later stage's own unless given."""
     draft = unread(sequences, reads)
-    ends = [ends_of(chain.stages[number], draft) for number in (earlier, later, 0)]
+    base = ends_of(chain.base, draft)
+    ends = [base if number == 0 else ends_of(chain.stages[number], draft) for number in (earlier, later)]
     likely = ends[1].argmax(dim=-1)
     followed = likely if attractor is None else torch.full_like(likely, attractor)
-    rivals, belongs = divergence.plausible_set(ends[2], followed)
+    rivals, belongs = divergence.plausible_set(base, followed)
     return replace(draft, earlier=ends[0], later=ends[1], attractor=followed, rivals=rivals, belongs=belongs)
 
 

@@ -10,6 +10,7 @@ from mcinterp.localisation.thresholds import Thresholds
 from mcinterp.localisation.verdict import Table, interaction, support, verdict
 
 SITES = ["a", "b", "c", "d"]
+EQUAL = dict.fromkeys(SITES, 0.4)
 Game = Callable[[set[str]], float]
 
 
@@ -61,13 +62,13 @@ def adding(sites: set[str]) -> float:
     ],
 )
 def test_each_pattern_is_named(game: Game, name: str, sites: set[str], noise: float) -> None:
-    found = verdict(table_of(game, noise=noise), sorted(SITES, key=lambda site: site not in sites))
+    found = verdict(table_of(game, noise=noise), {site: 0.9 / len(sites) if site in sites else 0.02 for site in SITES})
     assert (found.name, set(found.sites)) == (name, sites)
 
 
 @pytest.mark.parametrize("game", [spread, adding])
 def test_sites_that_add_up_are_spread_out(game: Game) -> None:
-    assert verdict(table_of(game), SITES).name == "distributed"
+    assert verdict(table_of(game), dict.fromkeys(SITES, 0.25)).name == "distributed"
 
 
 def test_the_interaction_is_what_two_sites_do_beyond_their_sum() -> None:
@@ -82,8 +83,18 @@ def test_support_counts_resamples_of_templates() -> None:
     spread_out = table_of(spread)
     mixed.necessity[3:], mixed.sufficiency[3:] = spread_out.necessity[3:], spread_out.sufficiency[3:]
     templates = ["one"] * 3 + ["other"] * 3
-    sure = support(table, SITES, templates, Thresholds())
+    sure = support(table, EQUAL, templates, Thresholds())
     assert sure == {"localised": 1.0, "redundant": 0.0, "joint": 0.0, "distributed": 0.0}
-    unsure = support(mixed, SITES, templates, Thresholds())
+    unsure = support(mixed, EQUAL, templates, Thresholds())
     assert 0.1 < unsure["localised"] < 0.9
     assert sum(unsure.values()) == pytest.approx(1.0)
+
+
+def test_a_site_that_moved_along_is_no_partner() -> None:
+    """One site makes it where the rest has moved along: undoing the readout breaks it too, and the score tells."""
+    names = [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c")]
+    necessity = [1.0, 0.65, 0.05, 1.0, 1.0, 0.7]
+    sufficiency = [0.45, -0.1, 0.02, 0.9, 0.47, -0.1]
+    table = Table(np.tile(necessity, (4, 1)), np.tile(sufficiency, (4, 1)), np.ones(4), names)
+    assert verdict(table, {"a": 0.76, "b": 0.2, "c": 0.04}).name == "localised"
+    assert verdict(table, {"a": 0.5, "b": 0.5, "c": 0.0}).name == "joint"
