@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := runs/pocket
 
-.PHONY: compare test slow lint figures lenses resolve clean
+.PHONY: compare test slow lint figures bench lenses resolve clean
 
 compare: .venv/.installed
 	$(BIN)/mcinterp compare pocket:base pocket:sft pocket:rl pocket:overoptimised --out $(RUN)
@@ -23,6 +23,12 @@ lint: .venv/.lint-installed
 
 figures: compare
 	$(BIN)/mcinterp figures $(RUN) --out figures
+	$(BIN)/mcinterp locate pocket:base pocket:sft --out runs/where
+	$(BIN)/mcinterp figures runs/where --out figures
+
+# Plants collapse in known sites and scores every method of localisation (about 20 minutes on two cores).
+bench: .venv/.installed
+	$(BIN)/mcinterp bench localise --half both --out runs/bench
 
 # The tuned lenses that lie beside the shipped checkpoints.
 lenses: .venv/.installed

@@ -8,14 +8,15 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.run import Run
-from mcinterp.show.theme import BASE, DIVERGING, TUNED, part_scale, themed
+from mcinterp.show.theme import DIVERGING, part_scale, themed
 from mcinterp.verification.table import verification_table
 
 MOST_ROWS, BAR, CELL, LEAST_NAMED = 16, 15, 44, 0.2
+PROMPTS, AXIS = ("#6f7b88", "#c3c9d1"), [-0.25, 1.5]
 KINDS = {
-    "update": "update",
-    "graft_necessity": "graft: undoes",
-    "graft_sufficiency": "graft: brings",
+    "update": "update (counts)",
+    "graft_necessity": "graft: undoes (counts)",
+    "graft_sufficiency": "graft: brings (counts)",
     "patch_necessity": "patch: undoes",
     "patch_sufficiency": "patch: brings",
     "answer_necessity": "at answer: undoes",
@@ -92,7 +93,7 @@ def action(sites: xr.Dataset) -> Any:
     named = pd.DataFrame(table[table["score"] >= LEAST_NAMED])
     corners = pd.DataFrame(
         {
-            "x": [1.0, 1.0, 0.0],
+            "x": [0.97, 0.93, 0.0],
             "y": [1.0, 0.0, 1.0],
             "says": ["makes it alone", "one of two redundant", "one of two joint"],
         }
@@ -126,10 +127,10 @@ def verification_bars(table: xr.Dataset) -> Any:
         yOffset=alt.YOffset("prompts:N", sort=[titles[part] for part in parts]),
     )
     said = [titles[part] for part in parts]
-    scale = alt.Scale(domain=said, range=[TUNED, BASE][: len(said)])
+    scale = alt.Scale(domain=said, range=list(PROMPTS)[: len(said)])
     colour = alt.Color("prompts:N", sort=said, title=None, scale=scale)
     bars = plain.mark_bar(size=6).encode(
-        x=alt.X("regained:Q", title="share of the lost entropy that is back"),
+        x=alt.X("regained:Q", title="share of the lost entropy that is back", scale=alt.Scale(domain=AXIS, clamp=True, nice=False)),
         color=colour,
         tooltip=["what", "prompts", alt.Tooltip("regained:Q", format=".3f")],
     )
