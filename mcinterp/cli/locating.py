@@ -17,6 +17,7 @@ def add_locate(verb: argparse.ArgumentParser) -> None:
         "completion, or its first positions together (default: auto, which says what it took)",
     )
     verb.add_argument("--heads", action="store_true", help="score every attention head too")
+    verb.add_argument("--positions", action="store_true", help="patch the named sites at one position at a time")
     verb.add_argument(
         "--held-out",
         default="split",
@@ -41,6 +42,7 @@ def run_locate(options: argparse.Namespace) -> None:
         **asked(options),
         at=options.at,
         heads=options.heads,
+        positions=options.positions,
         held_out=options.held_out,
         controls=options.controls,
         verification=not options.no_verify,

@@ -24,6 +24,7 @@ class LocateQuestion(Question):
 
     at: str = "auto"
     heads: bool = False
+    positions: bool = False
     held_out: str = SPLIT
     controls: str = "auto"
     verification: bool = True
@@ -52,6 +53,7 @@ def locate_collapse(
         asked.rendered,
         at=question.at,
         heads=question.heads,
+        positions=question.positions,
         attractor=asked.attractor,
         held_out=held_out,
         controls=given,
@@ -81,7 +83,7 @@ def locate_steps(asked: Asked, question: LocateQuestion, say: Say) -> list[dict[
 def save(run: Run, found: Located) -> None:
     """Every dataset that the answer rests on."""
     run.save("gate", found.gate.table)
-    for name in ("sites", "evidence", "pairs", "heads", "verification"):
+    for name in ("sites", "evidence", "pairs", "heads", "positions", "verification"):
         dataset = getattr(found, name)
-        if dataset is not None:
+        if dataset is not None and dataset.sizes:
             run.save(name, dataset)

@@ -21,7 +21,7 @@ from mcinterp.intervene.patching import BOTH, patch
 from mcinterp.results import derived, describe, with_provenance
 from mcinterp.sequences import Sequences, provenance
 from mcinterp.weights.grafts import graft_sweep
-from mcinterp.weights.groups import groups_of
+from mcinterp.weights.groups import Group, groups_of
 from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.update import MOST_ERROR, update_attribution
 
@@ -143,3 +143,35 @@ def pair_evidence(one: Setting, names: Sequence[str]) -> xr.Dataset:
     coords = {**prompt_labels(one.sequences), "pair": list(groups)}
     coords |= {end: ("pair", [pair[i] for pair in pairs]) for i, end in enumerate(("first", "second"))}
     return derived(xr.Dataset(data, coords=coords).astype(np.float32), grafts, analysis="pair_evidence")
+
+
+def by_position(one: Setting, components: Sequence[str]) -> xr.Dataset:
+    """Where some components act: their outputs patched at one position at a time.
+
+    Over `prompt, component, position` (0 is the last prompt token; missing where a prompt is shorter): `necessity` and
+    `sufficiency`, nats of log-odds towards the collapse. Components whose output cannot be patched are left out.
+    """
+    groups = {group.name: group for group in groups_of(one.chain.base, "component")}
+    names = [name for name in components if groups[name].site in (*OUTPUTS.values(), "embed")]
+    pieces = [position_effects(one, groups[name]) for name in names]
+    if not pieces:
+        return xr.Dataset()
+    dataset = xr.concat(pieces, dim="component").assign_coords(
+        **prompt_labels(one.sequences), **component_labels([groups[name] for name in names])
+    )
+    return with_provenance(describe(dataset), analysis="by_position", **provenance(one.chain, one.sequences))
+
+
+def position_effects(one: Setting, group: Group) -> xr.Dataset:
+    """One component's effects over prompt and position, both ways."""
+    site = "resid_pre" if group.site == "embed" else next(out for out, name in OUTPUTS.items() if name == group.site)
+    patched = patch(
+        one.chain, one.sequences, sites=(site,), layers=group.layer or 0, positions="each", each_position=True,
+        metrics=(METRIC,), controls=False, interaction=False, **one.read,
+    )  # fmt: skip
+    effect = patched[METRIC] - patched[f"{METRIC}_recipient"]
+    effect = effect.mean("read_at") if "read_at" in effect.dims else effect
+    effect = effect.squeeze(["site", "layer"], drop=True).transpose("prompt", "position", "direction")
+    signs = {BOTH[0]: -1, BOTH[1]: 1}
+    data = {kind: signs[way] * effect.sel(direction=way, drop=True) for way, kind in WAYS.items()}
+    return xr.Dataset(data).reset_coords(drop=True).astype(np.float32)

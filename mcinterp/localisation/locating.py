@@ -9,7 +9,7 @@ import xarray as xr
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import require_token
-from mcinterp.localisation.evidence import AT_ANSWER, Setting, evidence, pair_evidence
+from mcinterp.localisation.evidence import AT_ANSWER, Setting, by_position, evidence, pair_evidence
 from mcinterp.localisation.gate import OPENED, Gate, gate
 from mcinterp.localisation.scores import site_scores
 from mcinterp.localisation.thresholds import Thresholds
@@ -28,10 +28,10 @@ class Located:
     """The answer and everything it rests on.
 
     `verdict` is one of none, localised, redundant, joint, distributed; `named` are the sites it names, best first;
-    `support` says by verdict in which share of resampled templates it comes out. `sites` is over components, best first
-    (see `site_scores`), `heads` the same over attention heads where asked. `upstream`: whether the named sites act
-    mostly before the positions that are read. `verification` is what `mcinterp.verification` measured; None where there
-    is nothing to verify.
+    `support` says by verdict in which share of resampled templates it comes out. `upstream`: whether the named sites
+    act mostly before the positions that are read. `sites` is over components, best first (see `site_scores`), `heads`
+    the same over attention heads and `positions` the named sites position by position, where asked. `verification` is
+    what `mcinterp.verification` measured; None where there is nothing to verify.
     """
 
     verdict: str
@@ -45,6 +45,7 @@ class Located:
     evidence: xr.Dataset | None = None
     pairs: xr.Dataset | None = None
     heads: xr.Dataset | None = None
+    positions: xr.Dataset | None = None
     verification: xr.Dataset | None = None
 
 
@@ -54,6 +55,7 @@ def locate(
     *,
     at: str = "auto",
     heads: bool = False,
+    positions: bool = False,
     attractor: int | None = None,
     held_out: PromptsGiven | str | None = SPLIT,
     controls: PromptsGiven | None = None,
@@ -68,6 +70,7 @@ def locate(
         prompts: Texts, prompts or rendered prompts.
         at: Where it is read: `last`, `divergence`, `sequence`, or `auto`; see `mcinterp.localisation.gate.gate`.
         heads: Also score every attention head.
+        positions: Also patch the named sites at one position at a time.
         attractor: The followed token id; by default each prompt's most likely token of the last stage.
         held_out: Prompts on which the verification is repeated; `split` sets every fourth template aside for it where
             there are at least 8, None verifies on the locating prompts only.
@@ -90,6 +93,7 @@ def locate(
     one = Setting(pair, passed.sequences, passed.reads, attractor)
     found = located_in(one, passed, limits, seed)
     found = replace(found, heads=site_scores(evidence(one, "head"), seed=seed)) if heads else found
+    found = replace(found, positions=by_position(one, found.named)) if positions else found
     if not verification:
         return found
     others = None if aside is None else OPENED[passed.at](pair, aside, limits).sequences

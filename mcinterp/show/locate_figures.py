@@ -11,8 +11,9 @@ from mcinterp.run import Run
 from mcinterp.show.theme import DIVERGING, part_scale, themed
 from mcinterp.verification.table import verification_table
 
-MOST_ROWS, BAR, CELL, LEAST_NAMED = 16, 15, 44, 0.2
+MOST_ROWS, BAR, CELL, LEAST_NAMED, MOST_POSITIONS = 16, 15, 44, 0.2, 32
 PROMPTS, AXIS = ("#6f7b88", "#c3c9d1"), [-0.25, 1.5]
+WAYS = {"necessity": "undoes", "sufficiency": "brings"}
 KINDS = {
     "update": "update (counts)",
     "graft_necessity": "graft: undoes (counts)",
@@ -36,6 +37,8 @@ def pictures(run: Run) -> dict[str, Any]:
     if run.holds("heads"):
         heads = run.load("heads")
         charts["heads"] = ranking(heads.sel(component=heads["head"] >= 0), title="Attention heads")
+    if run.holds("positions"):
+        charts["positions"] = position_map(run.load("positions"))
     if run.holds("verification"):
         charts["verification"] = verification_bars(verification_table(run.load("verification")))
     return charts
@@ -113,6 +116,27 @@ def action(sites: xr.Dataset) -> Any:
     return themed((hints + points + words).properties(width=300, height=260, title="How single sites act"))
 
 
+def position_map(positions: xr.Dataset) -> Any:
+    """What patching each named site at a single position undoes and brings, on average over prompts (nats)."""
+    mean = positions[list(WAYS)].rename(WAYS).mean("prompt").to_array("way", name="effect")
+    table = mean.to_dataframe().reset_index()[["way", "component", "position", "effect"]].dropna()
+    table = table[table["position"] > -MOST_POSITIONS]
+    order = positions["component"].values.tolist()
+    far = max(0.1, float(np.abs(table["effect"]).max()))
+    scale = alt.Scale(scheme=DIVERGING, domain=[-far, far], domainMid=0)
+    axis = alt.Axis(labelAngle=0, labelOverlap="greedy")
+    cells = alt.Chart(table).mark_rect().encode(
+        x=alt.X("position:O", title="position (0 is the last prompt token)", axis=axis),
+        y=alt.Y("component:N", sort=order, title=None),
+        color=alt.Color("effect:Q", scale=scale, title="nats"),
+        tooltip=["way", "component", "position", alt.Tooltip("effect:Q", format="+.3f")],
+    )  # fmt: skip
+    sized = cells.properties(width=alt.Step(15), height=alt.Step(BAR + 3))
+    header = alt.Header(title=None, labelFontSize=12, labelFontWeight=600, labelAnchor="start")
+    facet = alt.Facet("way:N", header=header, sort=list(WAYS.values()))
+    return themed(sized.facet(facet, columns=1).properties(title="Where the named sites act"))
+
+
 def verification_bars(table: xr.Dataset) -> Any:
     """The share of the lost entropy that every edit brings back, on locating and held-out prompts, with intervals."""
     rows = table[["regained", "regained_low", "regained_high"]].to_dataframe().reset_index()
@@ -129,8 +153,9 @@ def verification_bars(table: xr.Dataset) -> Any:
     said = [titles[part] for part in parts]
     scale = alt.Scale(domain=said, range=list(PROMPTS)[: len(said)])
     colour = alt.Color("prompts:N", sort=said, title=None, scale=scale)
+    axis = alt.Scale(domain=AXIS, clamp=True, nice=False)
     bars = plain.mark_bar(size=6).encode(
-        x=alt.X("regained:Q", title="share of the lost entropy that is back", scale=alt.Scale(domain=AXIS, clamp=True, nice=False)),
+        x=alt.X("regained:Q", title="share of the lost entropy that is back", scale=axis),
         color=colour,
         tooltip=["what", "prompts", alt.Tooltip("regained:Q", format=".3f")],
     )
