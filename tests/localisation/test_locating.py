@@ -153,3 +153,16 @@ def test_other_architectures(tiny: Build, architecture: str) -> None:
     layered = found.sel(component=[name for name in found["component"].values if "." in name])
     reached = layered.sel(component=layered["site"].isin(["attn", "mlp"]))
     assert bool(reached["patch_necessity"].notnull().all())
+
+
+def test_a_named_site_is_patched_position_by_position(planted: Chain) -> None:
+    found = locate(planted, PROMPTS, positions=True, held_out=None, verification=False)
+    assert found.positions is not None
+    one = found.positions.sel(component="2.mlp")
+    gap = found.evidence["log_odds_gap"]
+    patched = patch(planted, PROMPTS[:1], sites=("mlp_out",), layers=2, positions=-1, controls=False, metrics=[METRIC])
+    effect = (patched[METRIC] - patched[f"{METRIC}_recipient"]).sel(direction="tuned_to_base").squeeze()
+    assert float(one["sufficiency"].sel(prompt=0, position=-1)) == pytest.approx(float(effect), abs=1e-4)
+    assert float(one["sufficiency"].sel(position=0).mean()) == pytest.approx(float(gap.mean()), rel=0.1)
+    lengths = [len(ids) for ids in found.gate.sequences.prompts.token_ids]
+    np.testing.assert_array_equal(one["necessity"].notnull().sum("position"), lengths)
