@@ -115,20 +115,19 @@ def figures_of(table: xr.Dataset, limits: Thresholds, *, draws: int = 1000, seed
     least = float(table.attrs["least_fall"])
     on_average = kl >= limits.kl and mean >= max(least, limits.share * base) and not low <= 0
     strong, risen = int(table["strong"].sum()), int(table["risen"].sum())
+    collapsed = table["collapsed"].values.astype(bool)
     in_some = strong >= limits.strong and 3 * risen <= strong
     return {
-        "passed": bool(on_average or in_some),
+        "passed": bool((on_average and collapsed.any()) or in_some),
         "n_prompts": int(table.sizes["prompt"]),
-        "n_collapsed": int(table["collapsed"].sum()),
+        "n_collapsed": int(collapsed.sum()),
         "n_strong": strong,
         "n_risen": risen,
         "kl_tuned_to_base": kl,
         "entropy_base": base,
         "entropy_tuned": float(table["entropy_tuned"].mean()),
         "entropy_fall": {"mean": mean, "ci_low": low, "ci_high": high},
-        "formatting": float(table["formatting"].values[table["collapsed"].values].mean())
-        if bool(table["collapsed"].any())
-        else 0.0,
+        "formatting": float(table["formatting"].values[collapsed].mean()) if collapsed.any() else 0.0,
     }
 
 

@@ -18,6 +18,7 @@ from mcinterp.localisation.words import said_of
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
 from mcinterp.verification.verifying import verify
+from mcinterp.weights.groups import groups_of
 
 SPLIT, EVERY, LEAST_TEMPLATES = "split", 4, 8
 PromptsGiven = RenderedPrompts | Prompts | list[str]
@@ -81,10 +82,11 @@ def locate(
         seed: Fixes bootstrap and samples.
 
     Raises:
-        InputError: For an unknown place or token, or prompts that do not fit.
+        InputError: For an unknown place or token, prompts that do not fit, or heads that have no matrices of their own.
     """
     pair, rendered = ends_of_chain(chain), rendered_prompts(chain, prompts)
     require_token(pair, attractor)
+    groups_of(pair.base, "head" if heads else "component")
     kept, aside = split(rendered) if held_out == SPLIT else (rendered, None)
     aside = rendered_prompts(chain, held_out) if held_out is not None and not isinstance(held_out, str) else aside
     passed = gate(pair, kept, at, limits)
