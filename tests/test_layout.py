@@ -13,9 +13,10 @@ ROOT = Path(mcinterp.__file__).parent
 ORDER = [
     "errors", "variables", "organisms", "divergence", "tilting", "sharpening", "statistics", "rendering", "prompts",
     "checkpoints", "readout", "norms", "alignment", "chain", "batching", "capture", "completions", "sequences",
-    "results", "scoring", "samples", "lens_table", "lens", "readings", "tuned_lens", "attention", "attractors", "landmarks",
-    "intervene", "folding", "growth", "temperature", "weights", "attribution", "effects", "neurons", "copying",
-    "head_scores", "direction", "parts", "verification", "localisation", "summary", "run", "show", "benchmark", "jobs", "cli",
+    "results", "scoring", "samples", "lens_table", "lens", "readings", "tuned_lens", "attention", "attractors",
+    "landmarks", "intervene", "folding", "growth", "temperature", "weights", "attribution", "effects", "neurons",
+    "copying", "head_scores", "direction", "parts", "verification", "localisation", "summary", "run", "show",
+    "benchmark", "jobs", "cli",
 ]  # fmt: skip
 
 
