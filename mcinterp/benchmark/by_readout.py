@@ -4,29 +4,17 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.attribution.direct import direct_logit_attribution
-from mcinterp.benchmark.case import METRIC, Answer, Case, method
-from mcinterp.landmarks import depth_curve, final_distribution, gap_by_depth, onset_of
+from mcinterp.benchmark.case import Answer, Case, method
+from mcinterp.landmarks import gap_by_depth, onset_of
+from mcinterp.localisation.readable import lens_increments, written_by
 
 ONSET_SHARE = 0.3
 
 
-def written_by(depth: str) -> str:
-    """The component between a point of the residual stream and the one before it."""
-    layer, point = depth.split("_")
-    return "embed" if point == "pre" else f"{layer}.{'attn' if point == 'mid' else 'mlp'}"
-
-
 def increments(case: Case, lens: str) -> Answer:
-    """How the gap of the attractor's lens log-odds, tuned minus base, grows across each component.
-
-    What the readings of the last layer lack of the true gap is due to the readout and counts for the unembedding.
-    """
-    gap = case.lens[METRIC].isel(stage=-1) - case.lens[METRIC].isel(stage=0)
-    curve = depth_curve(gap.sel(lens=lens, position=0).mean("prompt"))
-    whole = final_distribution(gap.to_dataset(name="gap"))["gap"].sel(position=0).mean("prompt")
-    steps = np.diff([0.0, *curve.values, float(whole)])
-    names = [*map(written_by, curve["depth"].values.tolist()), "unembed"]
-    return Answer(case.scores_of_components(dict(zip(names, steps.tolist(), strict=True))))
+    """How the gap of the attractor's lens log-odds, tuned minus base, grows across each component."""
+    steps = lens_increments(case.lens, lens)
+    return Answer(case.scores_of_components({name: float(values.mean()) for name, values in steps.items()}))
 
 
 @method("logit-lens increment (own readout)")

@@ -9,9 +9,11 @@ import xarray as xr
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import require_token
-from mcinterp.localisation.evidence import AT_ANSWER, Setting, by_position, evidence, pair_evidence
+from mcinterp.localisation.activations import by_position
+from mcinterp.localisation.evidence import AT_ANSWER, evidence, pair_evidence
 from mcinterp.localisation.gate import OPENED, Gate, gate
 from mcinterp.localisation.scores import site_scores
+from mcinterp.localisation.setting import Setting
 from mcinterp.localisation.thresholds import Thresholds
 from mcinterp.localisation.verdict import NONE, Verdict, support, table_of, verdict
 from mcinterp.localisation.words import said_of

@@ -11,7 +11,7 @@ from mcinterp.run import Run
 from mcinterp.show.theme import DIVERGING, part_scale, themed
 from mcinterp.verification.table import verification_table
 
-MOST_ROWS, BAR, CELL, LEAST_NAMED, MOST_POSITIONS = 16, 15, 44, 0.2, 32
+MOST_ROWS, BAR, CELL, LEAST_NAMED, MOST_POSITIONS = 16, 15, 38, 0.2, 32
 PROMPTS, AXIS = ("#6f7b88", "#c3c9d1"), [-0.25, 1.5]
 WAYS = {"necessity": "undoes", "sufficiency": "brings"}
 KINDS = {
@@ -20,9 +20,13 @@ KINDS = {
     "graft_sufficiency": "graft: brings (counts)",
     "patch_necessity": "patch: undoes",
     "patch_sufficiency": "patch: brings",
+    "random_necessity": "random: undoes",
+    "random_sufficiency": "random: brings",
     "answer_necessity": "at answer: undoes",
     "answer_sufficiency": "at answer: brings",
     "written": "writes the logit",
+    "lens_own": "own lens",
+    "lens_common": "base's lens",
 }
 
 

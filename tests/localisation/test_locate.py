@@ -12,9 +12,10 @@ from mcinterp.chain import Chain, load_pair
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import as_sequences
 from mcinterp.intervene.patching import patch
-from mcinterp.localisation.evidence import METRIC, Setting, evidence, pair_evidence
+from mcinterp.localisation.evidence import evidence, pair_evidence
 from mcinterp.localisation.gate import gate
 from mcinterp.localisation.locating import locate, rendered_prompts, split
+from mcinterp.localisation.setting import METRIC, Setting
 from mcinterp.prompts import Prompts
 from mcinterp.weights.grafts import graft_sweep
 
