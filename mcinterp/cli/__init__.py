@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mcinterp import __version__
 from mcinterp.cli.attributing import add_attribute
+from mcinterp.cli.behaving import add_behave
 from mcinterp.cli.benching import add_bench
 from mcinterp.cli.comparing import add_compare
 from mcinterp.cli.lenses import add_fit_lens
@@ -38,6 +39,7 @@ QUESTIONS = {
     "patch": (add_patch, "put one checkpoint's activations into another's run, site by site"),
     "attribute": (add_attribute, "say which parts write the attractor, and which part of the update made it"),
     "locate": (add_locate, "say where the collapse is, and verify the answer by intervention"),
+    "behave": (add_behave, "measure what the stages write, experiment by experiment"),
     "fit-lens": (add_fit_lens, "fit a tuned lens for every stage"),
 }
 OTHERS = {

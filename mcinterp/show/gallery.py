@@ -10,6 +10,7 @@ from mcinterp.landmarks import most_changed_prompts
 from mcinterp.run import Run
 from mcinterp.show import figures, locate_figures, patch_figures
 from mcinterp.show.attribution_figures import DRAWN
+from mcinterp.show.behaviour import gallery as behaviour_gallery
 
 PNG_SCALE = 2
 
@@ -38,6 +39,7 @@ def pictures(run: Run) -> dict[str, Any]:
         **of_lens,
         **{f"patch_{name}": chart for name, chart in of_patch.items()},
         **{f"locate_{name}": chart for name, chart in locate_figures.pictures(run).items()},
+        **{f"behaviour_{name}": chart for name, chart in behaviour_gallery.pictures(run).items()},
         **{f"attribution_{name}": draw(run.load(name)) for name, draw in made.items()},
     }
 

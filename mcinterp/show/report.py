@@ -15,7 +15,15 @@ from mcinterp.show import circuits
 from mcinterp.show.attribution_figures import DRAWN
 from mcinterp.show.figures import visible
 from mcinterp.show.headline import lead
-from mcinterp.show.report_data import Made, attribution_data, held_data, lens_data, locate_data, patch_data
+from mcinterp.show.report_data import (
+    Made,
+    attribution_data,
+    behaviour_data,
+    held_data,
+    lens_data,
+    locate_data,
+    patch_data,
+)
 from mcinterp.variables import VARIABLES
 
 
@@ -30,6 +38,7 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("locate", "Where", ("verdict",), locate_data),
+    Section("behaviour", "Behaviour", ("behaviour",), behaviour_data),
     Section("numbers", "Numbers", ("entropy",)),
     Section("depth", "By depth", ("onset",), lens_data),
     Section("attractors", "Attractors", ("attractors",)),

@@ -12,6 +12,7 @@ from mcinterp.results import provenance_of
 from mcinterp.run import Run
 from mcinterp.show import circuits, figures, locate_figures, patch_figures
 from mcinterp.show.attribution_figures import DRAWN
+from mcinterp.show.behaviour import gallery as behaviour_gallery
 
 EXPLORED = 8
 ATTENTION_CELLS = 300_000
@@ -56,6 +57,13 @@ def locate_data(run: Run, summary: dict[str, Any]) -> Made:
     """The ranking, the evidence, how sites act, and the verification."""
     charts = {f"locate-{name}": chart.to_dict() for name, chart in locate_figures.pictures(run).items()}
     return Made(charts, {}, {"locate_charts": list(charts)})
+
+
+def behaviour_data(run: Run, summary: dict[str, Any]) -> Made:
+    """The picture of every experiment."""
+    charts = behaviour_gallery.pictures(run)
+    drawn = {f"behaviour-{name}": chart.to_dict() for name, chart in charts.items()}
+    return Made(drawn, {}, {"behaviour_charts": list(charts)})
 
 
 def attribution_data(run: Run, summary: dict[str, Any]) -> Made:

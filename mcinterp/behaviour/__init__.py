@@ -1,0 +1,1 @@
+"""What the stages of a chain do: the observations of mode collapse as measures of texts and distributions."""
