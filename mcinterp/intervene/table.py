@@ -42,18 +42,30 @@ class Table:
         """Keep a batch's clean distributions, choose what is followed, and measure them."""
         self.ends = ends
         self.local = {sequence: place for place, sequence in enumerate(ends.sequences)}
-        chosen = [self.follow(ends, max(d.donor, d.recipient)) for d in self.plan.directions]
+        chosen = [self.follow(ends, later if later in ends.by_stage else 0) for later in self.later_stages()]
         self.followed, self.rivals, self.belongs = (torch.stack(each) for each in zip(*chosen, strict=True))
-        prompts = list(dict.fromkeys(branch.sequence for branch in batch.branches))
-        pairs = [(p, r) for p in prompts for r, column in enumerate(self.plan.read_columns(p)) if column >= 0]
-        at = tuple(np.asarray(each) for each in zip(*pairs, strict=True))
         for number in range(len(self.plan.directions)):
-            self.attractor[(number, *at)] = [int(self.followed[number, self.local[p], r]) for p, r in pairs]
-            reading = self.reading(None, [(number, *pair) for pair in pairs])
-            for name, value in evaluate(self.metrics, replace(reading, log_probs=reading.donor)).items():
-                self.donor[name][(number, *at)] = value.numpy()
-            for name, value in evaluate(self.metrics, replace(reading, log_probs=reading.recipient)).items():
-                self.recipient[name][(number, *at)] = value.numpy()
+            self.take_ends_of(number, [branch.sequence for branch in batch.branches if branch.direction == number])
+
+    def later_stages(self) -> list[int]:
+        """The later stage of every direction."""
+        return [max(direction.donor, direction.recipient) for direction in self.plan.directions]
+
+    def take_ends_of(self, direction: int, sequences: Sequence[int]) -> None:
+        """Measure the ends of one direction for the prompts that have branches of it here.
+
+        A prompt's branches may be spread over batches, and the clean runs of other directions' stages are not in each.
+        """
+        prompts = dict.fromkeys(sequences)
+        pairs = [(p, r) for p in prompts for r, column in enumerate(self.plan.read_columns(p)) if column >= 0]
+        if not pairs:
+            return
+        at = tuple(np.asarray(each) for each in zip(*pairs, strict=True))
+        self.attractor[(direction, *at)] = [int(self.followed[direction, self.local[p], r]) for p, r in pairs]
+        reading = self.reading(None, [(direction, *pair) for pair in pairs])
+        for end, table in (("donor", self.donor), ("recipient", self.recipient)):
+            for name, value in evaluate(self.metrics, replace(reading, log_probs=getattr(reading, end))).items():
+                table[name][(direction, *at)] = value.numpy()
 
     def follow(self, ends: Ends, tuned: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The followed token at every read position, a stage's most likely one unless given, and its rivals."""

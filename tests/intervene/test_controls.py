@@ -183,3 +183,16 @@ def test_a_lone_prompt_has_no_shuffled_control(pair: Chain) -> None:
     control = result["entropy_control"]
     assert np.isnan(control.sel(control="shuffled")).all()
     assert control.sel(control=["noop", "random"]).notnull().all()
+
+
+def test_a_prompt_whose_runs_are_spread_over_batches_keeps_its_ends(chain: Chain) -> None:
+    """A batch without some stages must not overwrite what another batch read of their clean runs."""
+    directions = [f"{one}_to_{other}" for one in chain.names for other in chain.names if one != other]
+    asked = {"sites": ("resid_pre",), "layers": 0, "positions": "all", "directions": directions, "interaction": False}
+    whole = mcinterp.patch(chain, TEXTS[:2], engine="fast", **asked)
+    for room in (2**13, 2**15, 2**16):
+        split = mcinterp.patch(chain, TEXTS[:2], engine="fast", max_bytes=room, **asked)
+        assert split.attrs["noise_floor"] < 1e-5
+        for name in whole.data_vars:
+            if whole[name].dtype.kind == "f":
+                np.testing.assert_allclose(split[name], whole[name], atol=1e-4, err_msg=str(name))
