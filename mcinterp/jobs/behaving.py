@@ -10,6 +10,8 @@ import xarray as xr
 from mcinterp.behaviour.contexts import contexts
 from mcinterp.behaviour.contexts_precedent import precedent, raters
 from mcinterp.behaviour.contexts_prediction import predict_gap
+from mcinterp.behaviour.perturbation import perturbation
+from mcinterp.behaviour.perturbation_edits import Insert, Perturbing, Swap
 from mcinterp.behaviour.preference import preference_order
 from mcinterp.behaviour.randomness import randomness
 from mcinterp.behaviour.randomness_history import earlier_draws, with_earlier_draws
@@ -21,12 +23,15 @@ from mcinterp.jobs.question import Question, Say, ask, silent
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
 from mcinterp.summary.behaviour import contexts as of_contexts
+from mcinterp.summary.behaviour import perturbation as of_perturbation
 from mcinterp.summary.behaviour import preference as of_preference
 from mcinterp.summary.behaviour import randomness as of_randomness
 from mcinterp.summary.behaviour import stages as of_stages
 from mcinterp.summary.behaviour import template_effect as of_template
 
 POCKET = "-pocket"
+SHORT = Perturbing((Swap(1), Swap(2), Insert(" I am not sure.")), depths=(0.2, 0.5), steps=32, samples=1)
+LONG = Perturbing(depths=(0.25, 0.5, 0.75), steps=64, samples=4)
 
 
 class Experiment(NamedTuple):
@@ -54,11 +59,17 @@ def all_of_template(chain: Chain, prompts: Prompts) -> xr.Dataset:
     return xr.merge(parts, combine_attrs="override", compat="override", join="exact")
 
 
+def all_edits(chain: Chain, prompts: Prompts) -> xr.Dataset:
+    """Disturbed completions of every stage; short ones where prompts are those of the pocket grammar."""
+    return perturbation(chain, prompts, SHORT if prompts.source.endswith(POCKET) else LONG)
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "stages": Experiment(stage_measures, of_stages.summary, "contexts"),
     "contexts": Experiment(all_contexts, of_contexts.summary, "contexts"),
     "randomness": Experiment(all_draws, of_randomness.summary, "randomness"),
     "preference": Experiment(preference_order, of_preference.summary, "preference"),
+    "perturbation": Experiment(all_edits, of_perturbation.summary, "perturbation"),
     "template_effect": Experiment(all_of_template, of_template.summary, "template_effect"),
 }
 

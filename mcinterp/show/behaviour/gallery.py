@@ -6,13 +6,14 @@ from typing import Any
 import xarray as xr
 
 from mcinterp.run import Run
-from mcinterp.show.behaviour import contexts, preference, randomness, stages, template_effect
+from mcinterp.show.behaviour import contexts, perturbation, preference, randomness, stages, template_effect
 
 PICTURES: dict[str, Callable[[xr.Dataset], Any]] = {
     "stages": stages.picture,
     "contexts": contexts.picture,
     "randomness": randomness.picture,
     "preference": preference.picture,
+    "perturbation": perturbation.picture,
     "template_effect": template_effect.picture,
 }
 
