@@ -15,8 +15,8 @@ ORDER = [
     "checkpoints", "readout", "norms", "alignment", "chain", "batching", "capture", "completions", "sequences",
     "results", "scoring", "samples", "lens_table", "lens", "readings", "tuned_lens", "attention", "attractors",
     "landmarks", "intervene", "folding", "growth", "temperature", "weights", "attribution", "effects", "neurons",
-    "copying", "head_scores", "direction", "parts", "verification", "localisation", "behaviour", "summary", "run",
-    "show", "benchmark", "jobs", "cli",
+    "copying", "head_scores", "direction", "parts", "verification", "localisation", "diversity", "behaviour",
+    "summary", "run", "show", "benchmark", "jobs", "cli",
 ]  # fmt: skip
 
 
