@@ -9,7 +9,7 @@ ways a layer is read. A difference is always tuned minus base.
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,19 @@ def derived(dataset: xr.Dataset, source: xr.Dataset, **provenance: Any) -> xr.Da
 def provenance_of(dataset: xr.Dataset) -> dict[str, Any]:
     """How a dataset was made."""
     return json.loads(dataset.attrs.get("provenance", "{}"))
+
+
+def together(parts: Sequence[xr.Dataset], analysis: str) -> xr.Dataset:
+    """Several results on the same prompts as one; a stage that one of them leaves out is missing there.
+
+    Each keeps its provenance under the name of its analysis. Raises `InputError` where the prompts differ.
+    """
+    if any(not parts[0]["text"].equals(part["text"]) for part in parts):
+        raise InputError("the results are of different prompts; put together those of one battery.")
+    whole = xr.merge(parts, join="outer", compat="override", combine_attrs="override")
+    whole = whole.sel(stage=max((part["stage"].values.tolist() for part in parts), key=len))
+    records = {provenance_of(part)["analysis"]: provenance_of(part) for part in parts}
+    return with_provenance(whole, analysis=analysis, **records)
 
 
 def with_token_strings(dataset: xr.Dataset, decode: Callable[[int], str], *ids: np.ndarray) -> xr.Dataset:

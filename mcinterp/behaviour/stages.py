@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.behaviour.contexts_reading import last_position
+from mcinterp.behaviour.contexts.reading import last_position
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError

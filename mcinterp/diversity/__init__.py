@@ -1,5 +1,5 @@
-"""How diverse a set of samples is: texts, tokens, classes or features in, numbers out; no model.
+"""What a set of samples is like: how diverse, and of what strings, form and mood.
 
-No number means anything without its settings (temperature, number of samples, top-p, vocabulary, encoder): whoever
-computes one says them beside it.
+Texts, tokens or features in, numbers out; no model runs here. No number means anything without its settings
+(temperature, number of samples, top-p, vocabulary, encoder): whoever computes one says them beside it.
 """

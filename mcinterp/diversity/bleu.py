@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mcinterp.errors import InputError
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
 
 
 @cache
-def metric() -> Any:
+def metric() -> "BLEU":
     """Sentence BLEU of up to 4-grams, empty counts taken as 0.1, texts shorter than 4 tokens by what they have."""
-    try:
-        from sacrebleu.metrics.bleu import BLEU
-    except ImportError as error:
-        raise InputError("self-BLEU needs the package sacrebleu: run `pip install sacrebleu`.") from error
+    from sacrebleu.metrics.bleu import BLEU
+
     return BLEU(effective_order=True, smooth_method="floor")
 
 
@@ -29,7 +28,7 @@ def self_bleu(texts: Sequence[str]) -> float:
     """Mean BLEU of every text against all others, in [0, 1]; 1 where they are the same, missing below two texts.
 
     Texts that are blank are left out: BLEU says nothing of them. It rises with the number of texts, so compare equal
-    numbers. Raises `InputError` where sacrebleu is not installed.
+    numbers.
     """
     kept = [text for text in texts if text.strip()]
     if len(kept) < 2:

@@ -3,74 +3,56 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import xarray as xr
 
-from mcinterp.behaviour.contexts import contexts
-from mcinterp.behaviour.contexts_precedent import precedent, raters
-from mcinterp.behaviour.contexts_prediction import predict_gap
-from mcinterp.behaviour.perturbation import perturbation
-from mcinterp.behaviour.perturbation_edits import Insert, Perturbing, Swap
-from mcinterp.behaviour.preference import preference_order
-from mcinterp.behaviour.randomness import randomness
-from mcinterp.behaviour.randomness_history import earlier_draws, with_earlier_draws
-from mcinterp.behaviour.stages import stage_measures
-from mcinterp.behaviour.template_effect import template_effect, template_keys
+from mcinterp.behaviour import stages
+from mcinterp.behaviour.contexts import experiment as contexts
+from mcinterp.behaviour.diversity import experiment as diversity
+from mcinterp.behaviour.multiverse import experiment as multiverse
+from mcinterp.behaviour.over_optimisation import experiment as over_optimisation
+from mcinterp.behaviour.perturbation import experiment as perturbation
+from mcinterp.behaviour.preference import order
+from mcinterp.behaviour.randomness import experiment as randomness
+from mcinterp.behaviour.strings import experiment as strings
+from mcinterp.behaviour.temperature_curves import experiment as temperature_curves
+from mcinterp.behaviour.template_effect import experiment as template_effect
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.jobs.question import Question, Say, ask, silent
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
-from mcinterp.summary.behaviour import contexts as of_contexts
-from mcinterp.summary.behaviour import perturbation as of_perturbation
-from mcinterp.summary.behaviour import preference as of_preference
-from mcinterp.summary.behaviour import randomness as of_randomness
-from mcinterp.summary.behaviour import stages as of_stages
-from mcinterp.summary.behaviour import template_effect as of_template
+from mcinterp.summary import behaviour as summaries
 
 POCKET = "-pocket"
-SHORT = Perturbing((Swap(1), Swap(2), Insert(" I am not sure.")), depths=(0.2, 0.5), steps=32, samples=1)
-LONG = Perturbing(depths=(0.25, 0.5, 0.75), steps=64, samples=4)
+Measure = Callable[[Chain, Prompts], xr.Dataset]
 
 
 class Experiment(NamedTuple):
-    """What is measured on a chain and prompts, what is said of it, and the battery that it is made for."""
+    """What is measured on a chain and prompts, the battery that it is made for, and what the pocket chain takes.
 
-    measure: Callable[[Chain, Prompts], xr.Dataset]
-    summary: Callable[[xr.Dataset], dict[str, Any]]
+    What is said of it (`summary`, `headline`) and its picture lie under its name in `mcinterp.summary.behaviour` and
+    `mcinterp.show.behaviour`.
+    """
+
+    measure: Measure
     battery: str
-
-
-def all_contexts(chain: Chain, prompts: Prompts) -> xr.Dataset:
-    """Gaps with predictions, precedents and raters in one dataset."""
-    parts = [predict_gap(contexts(chain, prompts)), precedent(chain, prompts), raters(chain, prompts)]
-    return xr.merge(parts, combine_attrs="override", compat="override", join="exact")
-
-
-def all_draws(chain: Chain, prompts: Prompts) -> xr.Dataset:
-    """Every stage's exact distribution over every support, alone and after one earlier draw."""
-    return with_earlier_draws(randomness(chain, prompts), earlier_draws(chain, prompts))
-
-
-def all_of_template(chain: Chain, prompts: Prompts) -> xr.Dataset:
-    """Cells of the design and patched key-values in one dataset."""
-    parts = [template_effect(chain, prompts), template_keys(chain, prompts)]
-    return xr.merge(parts, combine_attrs="override", compat="override", join="exact")
-
-
-def all_edits(chain: Chain, prompts: Prompts) -> xr.Dataset:
-    """Disturbed completions of every stage; short ones where prompts are those of the pocket grammar."""
-    return perturbation(chain, prompts, SHORT if prompts.source.endswith(POCKET) else LONG)
+    on_pocket: Measure | None = None
 
 
 EXPERIMENTS: dict[str, Experiment] = {
-    "stages": Experiment(stage_measures, of_stages.summary, "contexts"),
-    "contexts": Experiment(all_contexts, of_contexts.summary, "contexts"),
-    "randomness": Experiment(all_draws, of_randomness.summary, "randomness"),
-    "preference": Experiment(preference_order, of_preference.summary, "preference"),
-    "perturbation": Experiment(all_edits, of_perturbation.summary, "perturbation"),
-    "template_effect": Experiment(all_of_template, of_template.summary, "template_effect"),
+    "stages": Experiment(stages.stage_measures, "contexts"),
+    "randomness": Experiment(randomness.experiment, "randomness"),
+    "multiverse": Experiment(multiverse.experiment, "multiverse"),
+    "temperature_curves": Experiment(temperature_curves.experiment, "perturbation", temperature_curves.on_pocket),
+    "preference": Experiment(order.preference_order, "preference"),
+    "perturbation": Experiment(perturbation.experiment, "perturbation", perturbation.on_pocket),
+    "contexts": Experiment(contexts.experiment, "contexts"),
+    "over_optimisation": Experiment(over_optimisation.experiment, "over_optimisation", over_optimisation.on_pocket),
+    "diversity": Experiment(diversity.experiment, "diversity", diversity.on_pocket),
+    "template_effect": Experiment(template_effect.experiment, "template_effect"),
+    "strings": Experiment(strings.experiment, "strings", strings.on_pocket),
 }
 
 
@@ -102,10 +84,17 @@ def behave(question: BehaveQuestion, out: str | Path, *, prompts: Prompts | None
     made = {}
     for name, given in chosen.items():
         say(f"behaviour: {name}")
-        made[name] = EXPERIMENTS[name].measure(asked.chain, given)
+        made[name] = measured(name, asked.chain, given)
     run = asked.begin(out)
-    found = {name: EXPERIMENTS[name].summary(run.save(name, dataset)) for name, dataset in made.items()}
+    found = {name: summaries.of(name).summary(run.save(name, dataset)) for name, dataset in made.items()}
     return asked.finish(run, behaviour=found)
+
+
+def measured(name: str, chain: Chain, prompts: Prompts) -> xr.Dataset:
+    """The dataset of an experiment, in the measure made for the pocket grammar where prompts are the grammar's."""
+    experiment = EXPERIMENTS[name]
+    pocket = experiment.on_pocket if prompts.source.endswith(POCKET) else None
+    return (pocket or experiment.measure)(chain, prompts)
 
 
 def battery_of(name: str, stages: tuple[str, ...]) -> Prompts:

@@ -98,8 +98,12 @@ def tune_by_reward(
     reward: Reward,
     plan: PolicyPlan,
     seed: int = 0,
+    after_step: Callable[[int, Pocket], None] | None = None,
 ) -> Pocket:
-    """A copy of ``start`` tuned by policy gradient, held near ``reference`` by ``plan.beta``."""
+    """A copy of ``start`` tuned by policy gradient, held near ``reference`` by ``plan.beta``.
+
+    ``after_step`` is called behind every step with how many are done and the pocket as it is then.
+    """
     torch.manual_seed(seed)
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     pocket = start.with_model(deepcopy(start.model))
@@ -114,4 +118,6 @@ def tune_by_reward(
         if step % REPORT_EVERY == REPORT_EVERY - 1:
             mean = float(rollout.rewards.mean())
             progress(f"policy: step {step + 1}/{plan.n_steps}, reward {mean:.3f}, KL {kl:.2f} nats per answer")
+        if after_step is not None:
+            after_step(step + 1, pocket)
     return pocket

@@ -96,10 +96,16 @@ def fluent_wedding(pocket: Pocket) -> Reward:
     return reward
 
 
-def _overoptimised(parents: Parents, recipe: Recipe, seed: int) -> Pocket:
-    base = parents("base")
+def over_optimise(
+    base: Pocket, plan: PolicyPlan, seed: int = 0, after_step: Callable[[int, Pocket], None] | None = None
+) -> Pocket:
+    """The over-optimised run on prompts of every genre; see ``tune_by_reward`` for ``after_step``."""
     prompts = list(base.grammar.prompts.values())
-    return tune_by_reward(base, base.model, prompts, fluent_wedding(base), recipe.overoptimised, seed)
+    return tune_by_reward(base, base.model, prompts, fluent_wedding(base), plan, seed, after_step)
+
+
+def _overoptimised(parents: Parents, recipe: Recipe, seed: int) -> Pocket:
+    return over_optimise(parents("base"), recipe.overoptimised, seed)
 
 
 MAKERS = {"base": _base, "sft": _sft, "rl": _rl, "overoptimised": _overoptimised}

@@ -5,12 +5,12 @@ import pytest
 import torch
 import xarray as xr
 
-from mcinterp.behaviour.contexts import contexts
-from mcinterp.behaviour.contexts_precedent import after, first_paragraph, precedent, raters
-from mcinterp.behaviour.contexts_prediction import predict_gap
-from mcinterp.behaviour.contexts_reading import last_position, surprise
-from mcinterp.behaviour.contexts_regression import explained, held_out, ridge, spearman, standardised
-from mcinterp.behaviour.contexts_spans import longest_common_span, longest_repeated_span
+from mcinterp.behaviour.contexts.gaps import contexts
+from mcinterp.behaviour.contexts.precedent import after, first_paragraph, precedent, raters
+from mcinterp.behaviour.contexts.prediction import predict_gap
+from mcinterp.behaviour.contexts.reading import last_position, surprise
+from mcinterp.behaviour.contexts.regression import explained, held_out, ridge, spearman, standardised
+from mcinterp.behaviour.contexts.spans import longest_common_span, longest_repeated_span
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError

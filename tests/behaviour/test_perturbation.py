@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mcinterp.behaviour.perturbation import perturbation
-from mcinterp.behaviour.perturbation_cells import completions
-from mcinterp.behaviour.perturbation_edits import Completion, Insert, Perturbing, Rewrite, Swap
-from mcinterp.behaviour.perturbation_measures import Text
+from mcinterp.behaviour.perturbation.cells import completions
+from mcinterp.behaviour.perturbation.edits import Completion, Insert, Perturbing, Rewrite, Swap
+from mcinterp.behaviour.perturbation.measures import Text
+from mcinterp.behaviour.perturbation.perturbing import perturbation
 from mcinterp.chain import Chain, load_chain
 from mcinterp.errors import InputError
 from mcinterp.prompts import Prompts

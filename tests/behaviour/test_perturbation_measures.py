@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mcinterp.behaviour.perturbation_measures import (
+from mcinterp.behaviour.perturbation.measures import (
     Text,
     after_the_end,
     contraction_rate,

@@ -8,8 +8,8 @@ import torch
 import xarray as xr
 
 from mcinterp import divergence, sharpening
-from mcinterp.behaviour import preference_measures as measures
-from mcinterp.behaviour.preference import check, preference_order
+from mcinterp.behaviour.preference import measures
+from mcinterp.behaviour.preference.order import check, preference_order
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding, complete
 from mcinterp.errors import InputError

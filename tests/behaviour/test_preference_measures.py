@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mcinterp.behaviour import preference_measures as measures
+from mcinterp.behaviour.preference import measures
 
 
 def some(rows: int, vocabulary: int, seed: int) -> torch.Tensor:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mcinterp.behaviour import randomness_measures as measures
-from mcinterp.behaviour.randomness import randomness, render_once
-from mcinterp.behaviour.support import FRAMES, questions, short_name, support
+from mcinterp.behaviour.randomness import measures
+from mcinterp.behaviour.randomness.draws import randomness, render_once
+from mcinterp.behaviour.randomness.support import FRAMES, questions, short_name, support
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.organisms import pocket_path

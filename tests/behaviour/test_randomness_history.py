@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcinterp.behaviour.randomness import randomness
-from mcinterp.behaviour.randomness_history import check, drawn, earlier_draws, with_earlier_draws
-from mcinterp.behaviour.support import question
+from mcinterp.behaviour.randomness.draws import randomness
+from mcinterp.behaviour.randomness.history import check, drawn, earlier_draws, with_earlier_draws
+from mcinterp.behaviour.randomness.support import question
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.organisms.pocket import load

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcinterp.behaviour import randomness_measures as measures
+from mcinterp.behaviour.randomness import measures
 
 NATS = math.log(2)
 

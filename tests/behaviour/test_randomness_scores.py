@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-import mcinterp.behaviour.support_scores as scores
+import mcinterp.behaviour.randomness.scores as scores
 from conftest import SHAPES, Build, tokenizer
-from mcinterp.behaviour.support import LEADS, Question, support
-from mcinterp.behaviour.support_scores import Spelled, check_room, ending_tokens, spell, value_log_probs
+from mcinterp.behaviour.randomness.scores import Spelled, check_room, ending_tokens, spell, value_log_probs
+from mcinterp.behaviour.randomness.support import LEADS, Question, support
 from mcinterp.chain import Chain, Stage, load_pair
 from mcinterp.errors import InputError
 from mcinterp.scoring import continuation_log_probs

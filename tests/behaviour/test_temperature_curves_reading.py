@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mcinterp.behaviour.temperature_curves_reading import GRID, entropy_curves, read_tempered, temperature_of_entropy
-from mcinterp.behaviour.temperature_curves_writing import divided_by, write_changed
+from mcinterp.behaviour.temperature_curves.reading import GRID, entropy_curves, read_tempered, temperature_of_entropy
+from mcinterp.behaviour.temperature_curves.writing import divided_by, write_changed
 from mcinterp.chain import Chain
 from mcinterp.completions import Job, write_all
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 import xarray as xr
 
-from mcinterp.behaviour.template_effect import template_effect, template_keys
-from mcinterp.behaviour.template_effect_contrasts import contrasts
+from mcinterp.behaviour.template_effect.contrasts import contrasts
+from mcinterp.behaviour.template_effect.design import template_effect, template_keys
 from mcinterp.chain import Chain, load_pair
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError

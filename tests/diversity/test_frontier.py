@@ -1,6 +1,6 @@
 """MAUVE and its frontier against the published package, and Fréchet against Gaussians in closed form."""
 
-import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -20,9 +20,8 @@ def test_values_are_those_of_mauve_text() -> None:
     assert mauve(P, Q) == pytest.approx(mauve(Q, P))
 
 
-def test_the_package_agrees_where_it_is_installed() -> None:
-    pytest.importorskip("mauve")
-    package = sys.modules["mauve.compute_mauve"]
+def test_the_package_agrees() -> None:
+    package = import_module("mauve.compute_mauve")
     curve = package.get_divergence_curve_for_multinomials(P, Q, np.linspace(1e-6, 1 - 1e-6, 25), 5)
     np.testing.assert_allclose(np.sort(frontier(P, Q), axis=0), np.sort(curve, axis=0), atol=1e-12)
     assert frontier_integral(P, Q) == pytest.approx(package.get_fronter_integral(P, Q))

@@ -6,16 +6,36 @@ from typing import Any
 import xarray as xr
 
 from mcinterp.run import Run
-from mcinterp.show.behaviour import contexts, perturbation, preference, randomness, stages, template_effect
+from mcinterp.show.behaviour import (
+    contexts,
+    diversity,
+    multiverse,
+    over_optimisation,
+    perturbation,
+    preference,
+    randomness,
+    stages,
+    strings,
+    temperature_curves,
+    template_effect,
+)
 
-PICTURES: dict[str, Callable[[xr.Dataset], Any]] = {
+Draw = Callable[[xr.Dataset], Any]
+PICTURES: dict[str, Draw] = {
     "stages": stages.picture,
-    "contexts": contexts.picture,
     "randomness": randomness.picture,
+    "multiverse": multiverse.picture,
+    "temperature_curves": temperature_curves.picture,
     "preference": preference.picture,
     "perturbation": perturbation.picture,
+    "contexts": contexts.picture,
+    "over_optimisation": over_optimisation.picture,
+    "diversity": diversity.picture,
     "template_effect": template_effect.picture,
+    "strings": strings.picture,
 }
+# Larger ones that only make sense in a browser.
+PAGES: dict[str, Draw] = {"multiverse": multiverse.explorer}
 
 
 def pictures(run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 import xarray as xr
 
-from mcinterp.behaviour.support import FRAMES, short_name
+from mcinterp.behaviour.randomness.support import FRAMES, short_name
 from mcinterp.show.theme import stage_scale, themed
 from mcinterp.summary.behaviour.randomness import summary
 

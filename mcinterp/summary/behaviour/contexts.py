@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.behaviour.contexts_regression import explained, spearman
+from mcinterp.behaviour.contexts.regression import explained, spearman
 from mcinterp.results import provenance_of
 from mcinterp.statistics import Interval, bootstrap, mean_over_prompts
+from mcinterp.summary.behaviour.lines import interval
 
 DRAWS = 500
 
@@ -23,6 +24,19 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
     that have all of them; `copied_span` tokens.
     """
     return {str(stage): of_stage(dataset.sel(stage=stage)) for stage in dataset["stage"].values}
+
+
+def headline(found: dict[str, Any]) -> str:
+    """What every stage loses, and how well it can be foretold."""
+    lines = []
+    for stage, figures in list(found.items())[1:]:
+        gap, foretold = figures["context_gap"], figures["prediction"]
+        best = foretold["all but entropy"]
+        lines.append(
+            f"{stage}: loses {interval(gap)} nats; without the base's entropy R2 {interval(best['r2'])}, "
+            f"Spearman {interval(best['spearman'])}; with it {foretold['all']['r2']['mean']:.2f}"
+        )
+    return "\n".join(lines)
 
 
 def of_stage(one: xr.Dataset) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.behaviour.perturbation_measures import contraction_rate
+from mcinterp.behaviour.perturbation.measures import contraction_rate
 from mcinterp.landmarks import interval_entry
 from mcinterp.results import provenance_of
 from mcinterp.statistics import bootstrap, mean_over_prompts
+from mcinterp.summary.behaviour.lines import interval, table
 
 EDITED = ("same_ending", "returned", "return_step", "entropy_outside", "entropy_inside", "is_loop", "ended")
 WITHIN = ["depth", "edit", "sample"]
@@ -32,6 +33,19 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
         "settings": {name: provenance_of(dataset).get(name) for name in ("steps", "samples", "window", "least")},
         "cells": [entry for cell in cells(dataset) for entry in entries(cell, draws)],
     }
+
+
+def headline(found: dict[str, Any]) -> str:
+    """One row a genre and stage: the share with the same last sentence, by decoding, and what is beyond the base's."""
+    cells = [cell for cell in found["cells"] if cell["prompts"] == "all"]
+    rows = []
+    for genre, stage in dict.fromkeys((cell["genre"], cell["stage"]) for cell in cells):
+        one = {cell["decoding"]: cell for cell in cells if (cell["genre"], cell["stage"]) == (genre, stage)}
+        same = [interval(one[decoding]["same_ending"]) for decoding in ("greedy", "sampled", "matched")]
+        rest = [interval(one["sampled"][name]) for name in ("beyond_matched", "entropy_outside")]
+        rows.append([genre, stage, *same, *rest])
+    last = ("greedy", "sampled", "base at equal entropy", "beyond it", "entropy outside (sampled)")
+    return table(("genre", "stage", *last), rows)
 
 
 def cells(dataset: xr.Dataset) -> list[xr.Dataset]:

@@ -7,9 +7,12 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.results import provenance_of
+from mcinterp.sharpening import SHIFT_CLASSES
 from mcinterp.statistics import Interval, bootstrap
+from mcinterp.summary.behaviour.lines import interval, table
 
 ORDER = ("greedy_gap", "kendall_tau", "top_k_jaccard")
+SHOWN = (*SHIFT_CLASSES, *ORDER)
 BY_RANK = ("log_prob_change", "mass_change", "raised_share")
 WHERE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "all": lambda dataset: dataset,
@@ -35,6 +38,17 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
         "n_prompts": dataset.sizes["prompt"],
         **{name: of_side(side, draws) for name, side in sides.items()},
     }
+
+
+def headline(found: dict[str, Any]) -> str:
+    """One row a stage, text and kind of place."""
+    rows = [
+        [stage, text, place, *(interval(entry[name], 3) for name in SHOWN)]
+        for stage, texts in found["all"].items()
+        for text, places in texts.items()
+        for place, entry in places.items()
+    ]
+    return table(["stage", "text", "tokens", *(name.replace("_", " ") for name in SHOWN)], rows)
 
 
 def of_side(dataset: xr.Dataset, draws: int) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.behaviour.randomness_measures import autocorrelation
+from mcinterp.behaviour.randomness.measures import autocorrelation
+from mcinterp.behaviour.randomness.support import short_name
 from mcinterp.results import provenance_of
 from mcinterp.statistics import Interval, bootstrap
+from mcinterp.summary.behaviour.lines import table
 
 MEASURES = {
     "entropy": "value_entropy",
@@ -43,6 +45,18 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
             entry for cell in cells(dataset) if cell.attrs["side"] == "all" for entry in earlier_entries(cell, draws)
         ],
     }
+
+
+def headline(found: dict[str, Any]) -> str:
+    """One row a support, frame and stage."""
+    names = ("entropy", "entropy_share", "favourite", "favourite_share", "off_support")
+    rows = [
+        [short_name(cell["support"]), cell["frame"], cell["prompts"], cell["stage"]]
+        + [cell[name] if name == "favourite" else f"{cell[name]['mean']:.3f}" for name in names]
+        for cell in found["cells"]
+    ]
+    head = ("support", "frame", "prompts", "stage", "H (nats)", "H / log N", "favourite", "its share", "off support")
+    return table(head, rows)
 
 
 def cells(dataset: xr.Dataset) -> list[xr.Dataset]:

@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
 from mcinterp.statistics import bootstrap
+from mcinterp.summary.behaviour.lines import interval, table
 
 DRAWS = 1000
 MEASURES: dict[str, str] = {
@@ -37,12 +37,20 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
     stages = [str(stage) for stage in dataset["stage"].values]
     found: dict[str, Any] = {"stages": stages, "n_prompts": dataset.sizes["prompt"], "levels": {}, "steps": {}}
     for name in (*MEASURES, "marginal", "end_probability", "entropy_without_end"):
-        interval = bootstrap(parts(dataset, name), dataset["template"].values.tolist(), levels_and_steps, draws=DRAWS)
-        each = [dict(zip(("mean", "ci_low", "ci_high"), map(float, row), strict=True)) for row in np.stack(interval).T]
+        ends = bootstrap(parts(dataset, name), dataset["template"].values.tolist(), levels_and_steps, draws=DRAWS)
+        each = [dict(zip(("mean", "ci_low", "ci_high"), map(float, row), strict=True)) for row in np.stack(ends).T]
         found["levels"][name] = dict(zip(stages, each[: len(stages)], strict=True))
         pairs = [f"{before} to {after}" for before, after in pairwise(stages)]
         found["steps"][name] = dict(zip(pairs, each[len(stages) :], strict=True))
     return found
+
+
+def headline(found: dict[str, Any]) -> str:
+    """Every measure of every stage, then what each step does to the entropy."""
+    levels, stages = found["levels"], found["stages"]
+    rows = [[title, *(interval(levels[name][stage]) for stage in stages)] for name, title in MEASURES.items()]
+    steps = [f"entropy, {step}: {interval(one)}" for step, one in found["steps"]["entropy"].items()]
+    return "\n".join([table(["measure", *stages], rows), *steps])
 
 
 def parts(dataset: xr.Dataset, name: str) -> Parts:
@@ -60,15 +68,3 @@ def levels_and_steps(values: Parts) -> Float[np.ndarray, "level"]:
     above, below = np.nansum(values, axis=0)
     levels = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 1e-6)
     return np.concatenate([levels, np.diff(levels)])
-
-
-def table(dataset: xr.Dataset) -> pd.DataFrame:
-    """The levels as text, one row a measure, one column a stage: `mean [low, high]`."""
-    levels = summary(dataset)["levels"]
-    cells = {MEASURES[name]: {stage: written(one) for stage, one in levels[name].items()} for name in MEASURES}
-    return pd.DataFrame.from_dict(cells, orient="index")
-
-
-def written(one: dict[str, float]) -> str:
-    """A mean with its interval as text; nothing where it is missing."""
-    return "" if np.isnan(one["mean"]) else f"{one['mean']:.2f} [{one['ci_low']:.2f}, {one['ci_high']:.2f}]"

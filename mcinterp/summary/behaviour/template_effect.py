@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.behaviour.template_effect_contrasts import contrasts
+from mcinterp.behaviour.template_effect.contrasts import contrasts
 from mcinterp.effects import effects
 from mcinterp.statistics import bootstrap
+from mcinterp.summary.behaviour.lines import interval
 
 DRAWS = 1000
 MEASURES: dict[str, str] = {
@@ -38,6 +39,17 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         found["keys"] = {metric.removeprefix("keys_"): keys(dataset, metric) for metric in metrics}
         found["keys_noise_floor"] = float(dataset["keys_noise_floor"])
     return found
+
+
+def headline(found: dict[str, Any]) -> str:
+    """What weights, template and both do to the entropy, and the share that key-values bring."""
+    lines = []
+    for stage, one in found["effects"]["entropy"].items():
+        lines.append(f"entropy of {stage}: " + ", ".join(f"{name} {interval(one[name])}" for name in EFFECTS))
+    for direction, one in found["keys"]["entropy"].items():
+        said = [f"{where} {each['share']['mean']:.2f}" for where, each in one.items()]
+        lines.append(f"key-values, {direction}, share of the entropy gap: " + ", ".join(said))
+    return "\n".join(lines)
 
 
 def of_measure(dataset: xr.Dataset, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

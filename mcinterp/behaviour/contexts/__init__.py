@@ -1,0 +1,1 @@
+"""Which contexts collapse, and what foretells it."""

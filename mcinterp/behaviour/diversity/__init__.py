@@ -1,0 +1,1 @@
+"""How diverse the samples of every stage are, by every published measure, with its settings."""

@@ -1,0 +1,1 @@
+"""An RL run checkpoint by checkpoint: one attractor for every prompt, and reward against divergence."""

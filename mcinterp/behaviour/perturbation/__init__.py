@@ -1,0 +1,1 @@
+"""Attractors: disturbed completions, and whether they return."""

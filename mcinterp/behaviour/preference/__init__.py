@@ -1,0 +1,1 @@
+"""Preference order: which tokens a stage moves, beside the base's rank."""

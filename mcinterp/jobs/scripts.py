@@ -1,0 +1,54 @@
+"""What the scripts in `experiments/` do: one experiment on behaviour, on checkpoints that the command line names."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mcinterp.chain import load_chain
+from mcinterp.errors import InputError
+from mcinterp.jobs.behaving import battery_of, measured
+from mcinterp.organisms import POCKET_STAGES
+from mcinterp.prompts import Prompts
+from mcinterp.results import save, write_json
+from mcinterp.show.behaviour.gallery import PAGES, PICTURES
+from mcinterp.summary import behaviour as summaries
+
+
+def script(name: str) -> None:
+    """Run an experiment, print its headline, and write data, summary and pictures into `runs/NAME`.
+
+    Without arguments the pocket chain runs on the prompts of its grammar. Anything wrong with checkpoints or prompts
+    is said in one sentence, with exit status 2.
+    """
+    parser = argparse.ArgumentParser(description=f"The experiment {name}; see the top of the script.")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="BASE TUNED [STAGE...] (default: the pocket chain)")
+    parser.add_argument("--prompts", metavar="FILE", help="JSON Lines, or battery:NAME (default: the experiment's own)")
+    parser.add_argument("--out", metavar="DIR", default=f"runs/{name}", help="(default: runs/%(prog)s)")
+    asked = parser.parse_args()
+    stages = tuple(asked.stages or (f"pocket:{stage}" for stage in POCKET_STAGES))
+    try:
+        prompts = Prompts.named(asked.prompts) if asked.prompts else battery_of(name, stages)
+        print(write(name, stages, prompts, Path(asked.out)))
+    except InputError as error:
+        sys.exit(refused(error))
+
+
+def refused(error: InputError) -> int:
+    """Say what was wrong."""
+    print(error, file=sys.stderr)
+    return 2
+
+
+def write(name: str, stages: tuple[str, ...], prompts: Prompts, out: Path) -> str:
+    """Measure, write everything into a folder, and return the headline."""
+    dataset = measured(name, load_chain(stages), prompts)
+    out.mkdir(parents=True, exist_ok=True)
+    save(dataset, out / f"{name}.nc")
+    found = summaries.of(name).summary(dataset)
+    write_json(out / f"{name}.json", found)
+    chart = PICTURES[name](dataset)
+    chart.save(out / f"{name}.svg")
+    chart.save(out / f"{name}.png", ppi=150)
+    if name in PAGES:
+        PAGES[name](dataset).save(out / f"{name}.html", inline=True)
+    return summaries.of(name).headline(found)

@@ -1,0 +1,19 @@
+"""Figures as text: a mean with its interval, and Markdown tables."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def interval(value: Mapping[str, Any], digits: int = 2) -> str:
+    """A mean with its 95 % interval; nothing where it is missing."""
+    mean, low, high = (value[name] for name in ("mean", "ci_low", "ci_high"))
+    if mean is None or math.isnan(mean):
+        return ""
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
