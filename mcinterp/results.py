@@ -61,7 +61,7 @@ def together(parts: Sequence[xr.Dataset], analysis: str) -> xr.Dataset:
 
     Each keeps its provenance under the name of its analysis. Raises `InputError` where the prompts differ.
     """
-    if any(not parts[0]["text"].equals(part["text"]) for part in parts):
+    if any(not np.array_equal(parts[0]["text"].values, part["text"].values) for part in parts):
         raise InputError("the results are of different prompts; put together those of one battery.")
     whole = xr.merge(parts, join="outer", compat="override", combine_attrs="override")
     whole = whole.sel(stage=max((part["stage"].values.tolist() for part in parts), key=len))

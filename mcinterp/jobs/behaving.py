@@ -10,6 +10,7 @@ import xarray as xr
 from mcinterp.behaviour import stages
 from mcinterp.behaviour.contexts import experiment as contexts
 from mcinterp.behaviour.diversity import experiment as diversity
+from mcinterp.behaviour.endings import experiment as endings
 from mcinterp.behaviour.multiverse import experiment as multiverse
 from mcinterp.behaviour.over_optimisation import experiment as over_optimisation
 from mcinterp.behaviour.perturbation import experiment as perturbation
@@ -49,6 +50,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "preference": Experiment(order.preference_order, "preference"),
     "perturbation": Experiment(perturbation.experiment, "perturbation", perturbation.on_pocket),
     "contexts": Experiment(contexts.experiment, "contexts"),
+    "endings": Experiment(endings.experiment, "endings", endings.on_pocket),
     "over_optimisation": Experiment(over_optimisation.experiment, "over_optimisation", over_optimisation.on_pocket),
     "diversity": Experiment(diversity.experiment, "diversity", diversity.on_pocket),
     "template_effect": Experiment(template_effect.experiment, "template_effect"),

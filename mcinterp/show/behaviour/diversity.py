@@ -61,7 +61,7 @@ def panel(
     title, unit = PANELS[name]
     scale = alt.Scale(type="log") if name in LOGARITHMIC else alt.Scale(zero=name != "branching_factor")
     axis = alt.Axis(values=DECADES) if name in LOGARITHMIC else alt.Axis(tickCount=4)
-    y = alt.Y("genre:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labels=named))
+    y = alt.Y("genre:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labels=named, labelPadding=6))
     colour = alt.Color(
         "stage:N", scale=stage_scale(stages), sort=stages,
         legend=alt.Legend(title=None, orient="bottom", symbolOpacity=1, symbolType="circle", symbolSize=80),

@@ -9,6 +9,7 @@ from mcinterp.run import Run
 from mcinterp.show.behaviour import (
     contexts,
     diversity,
+    endings,
     multiverse,
     over_optimisation,
     perturbation,
@@ -29,6 +30,7 @@ PICTURES: dict[str, Draw] = {
     "preference": preference.picture,
     "perturbation": perturbation.picture,
     "contexts": contexts.picture,
+    "endings": endings.picture,
     "over_optimisation": over_optimisation.picture,
     "diversity": diversity.picture,
     "template_effect": template_effect.picture,

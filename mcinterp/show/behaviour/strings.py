@@ -104,7 +104,7 @@ def written(entries: list[dict[str, Any]], stages: list[str], tasks: list[str]) 
         .encode(
             x=alt.value(0),
             y=alt.Y("task:N", sort=tasks, title=None,
-                    axis=alt.Axis(domain=False, ticks=False, labels=number == 0, grid=False)),
+                    axis=alt.Axis(domain=False, ticks=False, labels=number == 0, labelPadding=8, grid=False)),
             text="string:N",
             color=colour(stages),
         )
@@ -124,7 +124,7 @@ def dots(entries: list[dict[str, Any]], name: str, title: str, stages: list[str]
     """One measure, one line a task, stages beside one another."""
     table = pd.DataFrame([{"task": e["genre"], "stage": e["stage"], **e["levels"][name]} for e in entries])
     order = list(dict.fromkeys(table["task"]))
-    y = alt.Y("task:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labels=first))
+    y = alt.Y("task:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labels=first, labelPadding=8))
     plain = alt.Chart(table).encode(y=y, yOffset=alt.YOffset("stage:N", sort=stages), color=colour(stages))
     scale = alt.Scale(domain=[0.0, 1.0]) if name != "calibration_error" else alt.Scale(zero=True)
     axis = alt.Axis(tickCount=3)

@@ -94,7 +94,7 @@ def scopes(entries: list[dict[str, Any]], stages: list[str]) -> Any:
     table["line"] = table["scope"] + ", along " + table["written_by"]
     order = [f"{scope}, along {by}" for by in ("base", "stage") for scope in ("global", "prompt", "token")]
     chart = alt.Chart(table).encode(
-        y=alt.Y("line:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False)),
+        y=alt.Y("line:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labelPadding=8)),
         yOffset=alt.YOffset("stage:N", sort=stages, scale=alt.Scale(paddingOuter=0.6)),
         color=colour(stages),
     )
@@ -155,7 +155,9 @@ def removed(entries: list[dict[str, Any]], stages: list[str]) -> Any:
     )
     order = [f"{place}{how}" for how in ("", ", mode removed") for place in places]
     chart = alt.Chart(table).encode(
-        y=alt.Y("line:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=200)),
+        y=alt.Y(
+            "line:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=200, labelPadding=8)
+        ),
         yOffset=alt.YOffset("stage:N", sort=stages, scale=alt.Scale(paddingOuter=0.6)),
         color=colour(stages),
     )
