@@ -347,6 +347,7 @@ VARIABLES: dict[str, Variable] = {
     "calibration_accuracy": Variable("probability", "the true ones of the same tokens, over all tokens' number"),
     # canned answers
     "sure_share": Variable("share", "written tokens that had a probability above 0.99, end tokens left out"),
+    "sure_step_share": Variable("share", "the same at one step, over samples"),
     "sample_entropy": Variable("nats", "entropy of what the tokens of samples were drawn from, mean over samples"),
     "formatting_log_prob": Variable("nats", "log P of the white space that the last stage's greedy answer begins with"),
     "opening_log_prob": Variable("nats", "log P(canned opening | prompt and that white space), exact"),
@@ -384,6 +385,23 @@ VARIABLES: dict[str, Variable] = {
     "break_jump_share": Variable("share", "samples that hold the attractor behind their first break and not before"),
     "jump_share": Variable("share", "finished documents of the base behind which a stage writes the attractor"),
     "training_step": Variable("steps", "the number that a stage's name ends in"),
+    "probe_loss": Variable("nats", "held-out log loss of a linear probe of a layer's residual for a target ahead"),
+    "shuffled_loss": Variable("nats", "the same after the training targets were permuted"),
+    "embedding_loss": Variable("nats", "the same of a probe of the token embedding at that place alone"),
+    "class_loss": Variable("nats", "the same by the shares of the targets in training, without a probe"),
+    "target_count": Variable("", "places of a prompt's texts that have the target ahead"),
+    "writer_entropy": Variable("nats", "mean entropy of what the tokens of a prompt's texts were drawn from"),
+    "writer_temperature": Variable("", "the temperature at which a prompt's texts were written"),
+    "plan_gap": Variable("nats", "log P(donor's planned token) - log P(own), behind the donor prompt minus the prompt"),
+    "plan_full": Variable("nats", "the change of that contrast by the donor's residuals at one place, all layers"),
+    "plan_noop": Variable("nats", "the same by the own residuals put back; exactly zero"),
+    "plan_effect": Variable("nats", "the same by the donor's residual at one place and layer"),
+    "plan_random": Variable("nats", "the same by a residual as far away in a random direction"),
+    "plan_distance": Variable("tokens", "how far ahead of the patched place the planned token is; 0 without a bridge"),
+    "swap_gap": Variable("nats", "log P of what the donor stage plans, under the donor stage minus the recipient"),
+    "swap_full": Variable("nats", "its change by the donor stage's residuals at one place, all layers"),
+    "swap_noop": Variable("nats", "the same by the own residuals put back; exactly zero"),
+    "swap_effect": Variable("nats", "the same by the donor stage's residual at one place and layer"),
 }
 
 

@@ -14,6 +14,7 @@ from mcinterp.behaviour.endings import experiment as endings
 from mcinterp.behaviour.multiverse import experiment as multiverse
 from mcinterp.behaviour.over_optimisation import experiment as over_optimisation
 from mcinterp.behaviour.perturbation import experiment as perturbation
+from mcinterp.behaviour.planning import experiment as planning
 from mcinterp.behaviour.preference import order
 from mcinterp.behaviour.randomness import experiment as randomness
 from mcinterp.behaviour.strings import experiment as strings
@@ -54,6 +55,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "over_optimisation": Experiment(over_optimisation.experiment, "over_optimisation", over_optimisation.on_pocket),
     "diversity": Experiment(diversity.experiment, "diversity", diversity.on_pocket),
     "template_effect": Experiment(template_effect.experiment, "template_effect"),
+    "planning": Experiment(planning.experiment, "planning", planning.on_pocket),
     "strings": Experiment(strings.experiment, "strings", strings.on_pocket),
 }
 

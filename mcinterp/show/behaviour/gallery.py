@@ -13,6 +13,7 @@ from mcinterp.show.behaviour import (
     multiverse,
     over_optimisation,
     perturbation,
+    planning,
     preference,
     randomness,
     stages,
@@ -34,6 +35,7 @@ PICTURES: dict[str, Draw] = {
     "over_optimisation": over_optimisation.picture,
     "diversity": diversity.picture,
     "template_effect": template_effect.picture,
+    "planning": planning.picture,
     "strings": strings.picture,
 }
 # Larger ones that only make sense in a browser.
