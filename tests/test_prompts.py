@@ -149,5 +149,6 @@ def test_tokens_keep_the_spaces_that_a_lone_decode_loses() -> None:
 def test_batteries_have_distinct_prompts_in_several_templates(name: str) -> None:
     battery = Prompts.battery(name)
     assert len({p.text for p in battery.items}) == len(battery)
-    assert len(set(battery.templates)) >= 10
+    least = 4 if name == "canned-pocket" else 10  # the grammar asks "Are X real?" in four wordings
+    assert len(set(battery.templates)) >= least
     assert all(p.template for p in battery.items)

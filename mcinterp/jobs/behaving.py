@@ -8,6 +8,7 @@ from typing import NamedTuple
 import xarray as xr
 
 from mcinterp.behaviour import stages
+from mcinterp.behaviour.canned import experiment as canned
 from mcinterp.behaviour.contexts import experiment as contexts
 from mcinterp.behaviour.diversity import experiment as diversity
 from mcinterp.behaviour.endings import experiment as endings
@@ -45,6 +46,7 @@ class Experiment(NamedTuple):
 
 EXPERIMENTS: dict[str, Experiment] = {
     "stages": Experiment(stages.stage_measures, "contexts"),
+    "canned": Experiment(canned.experiment, "canned", canned.on_pocket),
     "randomness": Experiment(randomness.experiment, "randomness"),
     "multiverse": Experiment(multiverse.experiment, "multiverse"),
     "temperature_curves": Experiment(temperature_curves.experiment, "perturbation", temperature_curves.on_pocket),

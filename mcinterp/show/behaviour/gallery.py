@@ -7,6 +7,7 @@ import xarray as xr
 
 from mcinterp.run import Run
 from mcinterp.show.behaviour import (
+    canned,
     contexts,
     diversity,
     endings,
@@ -25,6 +26,7 @@ from mcinterp.show.behaviour import (
 Draw = Callable[[xr.Dataset], Any]
 PICTURES: dict[str, Draw] = {
     "stages": stages.picture,
+    "canned": canned.picture,
     "randomness": randomness.picture,
     "multiverse": multiverse.picture,
     "temperature_curves": temperature_curves.picture,
