@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mcinterp.batching import Batch, Side, batches
 from mcinterp.chain import Stage
@@ -115,3 +115,31 @@ def capture_residuals(
     hooks = [point.hook for point in residual_points(stage)]
     for batch in batches(sequences, max_tokens=affordable_tokens(stage, len(hooks), max_bytes), side=side):
         yield capture(stage, batch, hooks)
+
+
+def run_on(
+    stage: Stage, tokens: Int[torch.Tensor, "row column"], attention: torch.Tensor, cache: Any
+) -> tuple[torch.Tensor, Any]:
+    """Logits after the newest token of each row (row, 1, vocabulary as stored), and the cache with the tokens in it.
+
+    `attention` marks what is there of the cache and of the tokens behind it; no cache begins one.
+    """
+    return stage.bridge(
+        tokens.to(stage.device),
+        attention_mask=attention.to(stage.device),
+        return_type="logits_and_cache",
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+
+
+def final_residuals(
+    stage: Stage, tokens: Int[torch.Tensor, "row column"], attention: torch.Tensor, cache: Any
+) -> tuple[torch.Tensor, Any]:
+    """The last layer's residual stream at tokens behind a cache (row, column, d_model), and the cache; as `run_on`."""
+    hook = Point(stage.n_layers - 1, "resid_post").hook
+    kept: dict[str, torch.Tensor] = {}
+    with stage.bridge.hooks(fwd_hooks=[(hook, keeper(kept, hook))]):
+        _, cache = run_on(stage, tokens, attention, cache)
+    return kept[hook], cache

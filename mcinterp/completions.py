@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from mcinterp.batching import Batch, pad
+from mcinterp.capture import run_on
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
 from mcinterp.errors import InputError
@@ -114,14 +115,7 @@ def decode(
     written: list[torch.Tensor] = []
     entering, attention, cache = batch.tokens, batch.attention, None
     for step in range(steps):
-        logits, cache = stage.bridge(
-            entering.to(stage.device),
-            attention_mask=attention.to(stage.device),
-            return_type="logits_and_cache",
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        logits, cache = run_on(stage, entering, attention, cache)
         chosen = choose(logits[:, -1, : stage.readout.vocabulary], uniforms[:, step], temperature)
         written.append(chosen)
         ended |= torch.isin(chosen, end)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from mcinterp.batching import Batch, pad
+from mcinterp.capture import run_on
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, choose
 from mcinterp.divergence import entropy, log_probs, token_log_prob
@@ -190,12 +191,5 @@ def step_by_step(
 
 def newest(stage: Stage, tokens: torch.Tensor, attention: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
     """Logits after the newest token of each row, and the cache behind it."""
-    logits, cache = stage.bridge(
-        tokens.to(stage.device),
-        attention_mask=attention.to(stage.device),
-        return_type="logits_and_cache",
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    logits, cache = run_on(stage, tokens, attention, cache)
     return logits[:, -1, : stage.readout.vocabulary].float(), cache

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mcinterp.batching import pad
-from mcinterp.capture import Point, keeper
+from mcinterp.capture import final_residuals
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import CACHE_BYTES
 
@@ -78,18 +78,8 @@ def read_stage(
     stage: Stage, entering: Int[torch.Tensor, "row column"], block: Block, cache: Any
 ) -> tuple[Float[torch.Tensor, "row vocabulary"], Any]:
     """One stage's next-token distributions by its own readout, which is in float32 whatever the checkpoint's dtype."""
-    hook = Point(stage.n_layers - 1, "resid_post").hook
-    kept: dict[str, torch.Tensor] = {}
-    with stage.bridge.hooks(fwd_hooks=[(hook, keeper(kept, hook))]):
-        _, after = stage.bridge(
-            entering.to(stage.device),
-            attention_mask=block.attention.to(stage.device),
-            return_type="logits_and_cache",
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    return stage.readout.log_probs(kept[hook][:, -1]).cpu(), after
+    residual, after = final_residuals(stage, entering, block.attention, cache)
+    return stage.readout.log_probs(residual[:, -1]).cpu(), after
 
 
 def rows_of(cache: Any, chosen: Rows) -> Any:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 
 from mcinterp.batching import Batch, pad
 from mcinterp.behaviour.randomness.support import Question
-from mcinterp.capture import Point, keeper
+from mcinterp.capture import final_residuals
 from mcinterp.chain import Stage
 from mcinterp.completions import CACHE_BYTES
 from mcinterp.divergence import token_log_prob
@@ -98,7 +98,7 @@ def value_log_probs(stage: Stage, prompt: Ids, spelled: Spelled, ends: Ends) -> 
 def spelling_log_probs(stage: Stage, prompt: Ids, spelled: Spelled, ends: Ends) -> Float[torch.Tensor, "spelling"]:
     """The same of every spelling."""
     start = pad([prompt])
-    residual, cache = read(stage, start.tokens, start.attention, None)
+    residual, cache = final_residuals(stage, start.tokens, start.attention, None)
     first = stage.readout.log_probs(residual[0, -1]).cpu()
     total = first[torch.tensor([ids[0] for ids in spelled.ids])].double()
     for rows in affordable_rows(stage, len(prompt), spelled):
@@ -106,7 +106,7 @@ def spelling_log_probs(stage: Stage, prompt: Ids, spelled: Spelled, ends: Ends) 
         behind = copy.deepcopy(cache)
         behind.batch_repeat_interleave(len(rows))
         attention = torch.cat([start.attention.expand(len(rows), -1), batch.attention], dim=-1)
-        residual, _ = read(stage, batch.tokens, attention, behind)
+        residual, _ = final_residuals(stage, batch.tokens, attention, behind)
         total[torch.tensor(rows)] += rest_log_probs(stage, batch, residual, [spelled.onward[r] for r in rows], ends)
     return total
 
@@ -120,22 +120,6 @@ def affordable_rows(stage: Stage, before: int, spelled: Spelled) -> Iterator[lis
     size = max(1, CACHE_BYTES // bytes_a_row)
     order = sorted(range(len(spelled.ids)), key=lambda row: -len(spelled.ids[row]))
     yield from (order[begin : begin + size] for begin in range(0, len(order), size))
-
-
-def read(stage: Stage, tokens: torch.Tensor, attention: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
-    """The last layer's residual stream at the given tokens behind a cache, and the cache with them in it."""
-    hook = Point(stage.n_layers - 1, "resid_post").hook
-    kept: dict[str, torch.Tensor] = {}
-    with stage.bridge.hooks(fwd_hooks=[(hook, keeper(kept, hook))]):
-        _, cache = stage.bridge(
-            tokens.to(stage.device),
-            attention_mask=attention.to(stage.device),
-            return_type="logits_and_cache",
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    return kept[hook], cache
 
 
 def rest_log_probs(
