@@ -8,16 +8,13 @@ what they do hardly does. Its checkpoints lie in
     python experiments/over_optimisation.py pocket:base DIR/step-* --prompts battery:over_optimisation-pocket
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from transformers.utils.logging import disable_progress_bar
-
 from mcinterp.organisms import pocket_path
+from mcinterp.organisms.command import command_line, train
 from mcinterp.organisms.pocket import Pocket, load, save_checkpoint
 from mcinterp.organisms.policy import PolicyPlan
 from mcinterp.organisms.pretrain import progress
@@ -60,22 +57,11 @@ def save_whole(pocket: Pocket, folder: Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; a ValueError becomes one line and exit status 2."""
-    parser = argparse.ArgumentParser(prog="python -m mcinterp.organisms.steps", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the checkpoints to")
+    parser = command_line("mcinterp.organisms.steps", __doc__, "folder to write the checkpoints to")
     parser.add_argument("--every", type=int, default=5, help="steps between checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, a run of seconds")
     chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    disable_progress_bar()
-    try:
-        plan = SMOKE.overoptimised if chosen.smoke else None
-        train_in_steps(chosen.out, every=chosen.every, seed=chosen.seed, plan=plan)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    plan = SMOKE.overoptimised if chosen.smoke else None
+    return train(chosen.threads, lambda: train_in_steps(chosen.out, every=chosen.every, seed=chosen.seed, plan=plan))
 
 
 if __name__ == "__main__":

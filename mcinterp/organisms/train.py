@@ -4,18 +4,15 @@ Takes about forty minutes on one CPU thread. Each stage starts from the float16 
 stage before it saved, so a single stage can be made again on its own.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from transformers.utils.logging import disable_progress_bar
-
 from mcinterp.organisms import POCKET_STAGES, pocket_path
 from mcinterp.organisms.card import write_card
+from mcinterp.organisms.command import command_line, train
 from mcinterp.organisms.grammar import Prompt
 from mcinterp.organisms.measure import measure
 from mcinterp.organisms.pocket import Pocket, load, save_checkpoint
@@ -137,21 +134,13 @@ def train_pocket(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; a ValueError becomes one line and exit status 2."""
-    parser = argparse.ArgumentParser(prog="python -m mcinterp.organisms.train", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the stages to")
+    parser = command_line("mcinterp.organisms.train", __doc__, "folder to write the stages to")
     parser.add_argument("--stages", nargs="+", default=list(POCKET_STAGES), metavar="STAGE")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, a run of seconds")
     chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    disable_progress_bar()
-    try:
-        train_pocket(chosen.out, stages=chosen.stages, seed=chosen.seed, recipe=SMOKE if chosen.smoke else None)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    recipe = SMOKE if chosen.smoke else None
+    return train(
+        chosen.threads, lambda: train_pocket(chosen.out, stages=chosen.stages, seed=chosen.seed, recipe=recipe)
+    )
 
 
 if __name__ == "__main__":
