@@ -9,7 +9,6 @@ import numpy as np
 from mcinterp.errors import InputError
 
 Encode = Callable[[Sequence[str]], np.ndarray]
-MINILM = "all-MiniLM-L6-v2"
 
 
 @cache

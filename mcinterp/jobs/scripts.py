@@ -23,20 +23,15 @@ def script(name: str) -> None:
     parser = argparse.ArgumentParser(description=f"The experiment {name}; see the top of the script.")
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="BASE TUNED [STAGE...] (default: the pocket chain)")
     parser.add_argument("--prompts", metavar="FILE", help="JSON Lines, or battery:NAME (default: the experiment's own)")
-    parser.add_argument("--out", metavar="DIR", default=f"runs/{name}", help="(default: runs/%(prog)s)")
+    parser.add_argument("--out", metavar="DIR", default=f"runs/{name}", help="(default: %(default)s)")
     asked = parser.parse_args()
     stages = tuple(asked.stages or (f"pocket:{stage}" for stage in POCKET_STAGES))
     try:
         prompts = Prompts.named(asked.prompts) if asked.prompts else battery_of(name, stages)
         print(write(name, stages, prompts, Path(asked.out)))
     except InputError as error:
-        sys.exit(refused(error))
-
-
-def refused(error: InputError) -> int:
-    """Say what was wrong."""
-    print(error, file=sys.stderr)
-    return 2
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 def write(name: str, stages: tuple[str, ...], prompts: Prompts, out: Path) -> str:

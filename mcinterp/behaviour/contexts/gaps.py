@@ -21,7 +21,6 @@ from mcinterp.samples import read_written, sample_stages
 from mcinterp.sequences import provenance, with_completions
 
 SHORT = Decoding(max_new_tokens=12, temperature=1.0)
-PREDICTORS = ("base_surprise", "copyable_span", "copying_attention", "is_question", "n_tokens", "base_entropy")
 
 
 def contexts(

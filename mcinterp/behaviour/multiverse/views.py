@@ -6,9 +6,6 @@ import xarray as xr
 from mcinterp.errors import InputError
 from mcinterp.results import derived
 
-PER_NODE = ("prompt", "parent", "depth", "token_id", "token", "ended", "outcome")
-PER_STAGE = ("log_prob", "entropy", "cut")
-
 
 def tree_of(dataset: xr.Dataset, prompt: int) -> xr.Dataset:
     """The nodes of one prompt's tree, numbered from 0, with the prompt's own measures.
