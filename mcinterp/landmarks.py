@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from mcinterp.errors import InputError
 from mcinterp.results import derived
-from mcinterp.statistics import Interval, bootstrap, label_swaps, mean_over_prompts, percentile_ends
+from mcinterp.statistics import bootstrap, label_swaps, mean_over_prompts, percentile_ends
 
 READ_AT = ("last", "widest", "completion")
 DRAWS = 500
@@ -191,8 +191,8 @@ def mean_entropy(lens: xr.Dataset, *, draws: int = 1000, seed: int = 0) -> dict[
     each = bootstrap(values, groups, draws=draws, seed=seed)
     gaps = bootstrap(values[:, 1:] - values[:, :1], groups, draws=draws, seed=seed)
     return {
-        "stages": {name: interval_entry(each, i) for i, name in enumerate(names)},
-        "differences": {name: interval_entry(gaps, i) for i, name in enumerate(names[1:])},
+        "stages": {name: each.at(i) for i, name in enumerate(names)},
+        "differences": {name: gaps.at(i) for i, name in enumerate(names[1:])},
     }
 
 
@@ -200,8 +200,3 @@ def mean_entropy_by_rendering(lens: xr.Dataset) -> dict[str, dict[str, dict[str,
     """The same for raw prompts and for the chat template apart, where both were asked for."""
     renderings = list(dict.fromkeys(lens["rendering"].values.tolist()))
     return {name: mean_entropy(lens.sel(prompt=lens["rendering"] == name)) for name in renderings}
-
-
-def interval_entry(interval: Interval, index: int) -> dict[str, float]:
-    """One element of an interval as plain numbers."""
-    return {key: float(end[index]) for key, end in zip(("mean", "ci_low", "ci_high"), interval, strict=True)}

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 Values = Float[np.ndarray, "prompt *rest"]
 Statistic = Callable[[Values], np.ndarray]
+ENDS = ("mean", "ci_low", "ci_high")
 
 
 class Interval(NamedTuple):
@@ -20,6 +21,10 @@ class Interval(NamedTuple):
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    def at(self, *index: int) -> dict[str, float]:
+        """One element as plain numbers: `mean`, `ci_low`, `ci_high`."""
+        return {name: float(end[index]) for name, end in zip(ENDS, self, strict=True)}
 
 
 def mean_over_prompts(values: Values) -> np.ndarray:

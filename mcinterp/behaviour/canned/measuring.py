@@ -15,6 +15,7 @@ import xarray as xr
 
 from mcinterp.behaviour.canned.nouns import noun_surprise, nouns_of
 from mcinterp.behaviour.canned.openings import Tokens, canned_opening, without_formatting
+from mcinterp.behaviour.labels import held_out_of
 from mcinterp.behaviour.multiverse.growing import Growth, grow
 from mcinterp.behaviour.multiverse.measures import standing
 from mcinterp.chain import Chain
@@ -100,7 +101,7 @@ def coordinates(chain: Chain, prompts: Prompts, rendered: RenderedPrompts, nouns
         "template": ("prompt", list(rendered.templates)),
         "noun": ("prompt", [nouns[index] for index in rendered.prompt_index]),
         "kind": ("prompt", [str(item.metadata.get("kind", "all")) for item in items]),
-        "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
+        "held_out": ("prompt", held_out_of(prompts, rendered)),
     }
 
 

@@ -17,6 +17,7 @@ from mcinterp.behaviour.diversity.branching import branching
 from mcinterp.behaviour.diversity.distances import DISTANCES, distances, pieces_of
 from mcinterp.behaviour.diversity.features import ENCODER, pooled_features
 from mcinterp.behaviour.diversity.settings import DEFAULT, Sampling
+from mcinterp.behaviour.labels import genres_of, prompt_labels
 from mcinterp.chain import Chain
 from mcinterp.diversity.branching import branching_factor
 from mcinterp.diversity.classes import EQUIVALENCES, Partition
@@ -83,23 +84,16 @@ def diversity(
     return with_provenance(describe(dataset), **{**source, **how, "rendering": rendering})
 
 
-def genres_of(prompts: Prompts, rendered: RenderedPrompts) -> list[str]:
-    """The genre of every prompt; `all` where the battery names none."""
-    return [str(prompts.items[index].metadata.get("genre", "all")) for index in rendered.prompt_index]
-
-
 def labels(
     prompts: Prompts, rendered: RenderedPrompts, genres: list[str], equivalences: Mapping[str, Any], how: Sampling
 ) -> dict[str, Any]:
     """Names of everything, and what the battery says of every prompt."""
-    items = [prompts.items[index] for index in rendered.prompt_index]
     return {
+        **prompt_labels(prompts, rendered),
         "equivalence": list(equivalences),
         "ngram": list(how.lengths),
         "order": list(how.orders),
-        "genre": ("prompt", genres),
         "pool": list(dict.fromkeys(genres)),
-        "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
     }
 
 

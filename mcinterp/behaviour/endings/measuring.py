@@ -16,6 +16,7 @@ from mcinterp.behaviour.endings import measures
 from mcinterp.behaviour.endings.outcomes import Outcomes, outcomes_of
 from mcinterp.behaviour.endings.places import Branched, Place
 from mcinterp.behaviour.endings.reading import exact_tallies, stories, tallies, text_of
+from mcinterp.behaviour.labels import prompt_labels
 from mcinterp.behaviour.temperature_curves.reading import read_tempered
 from mcinterp.chain import Chain, Stage
 from mcinterp.prompts import Prompts
@@ -118,18 +119,13 @@ def labels(
     chain: Chain, prompts: Prompts, rendered: RenderedPrompts, asked: Sequence[Outcomes], settings: Branched
 ) -> dict[str, Any]:
     """Names of everything, and what the battery says of every prompt."""
-    items = [prompts.items[index] for index in rendered.prompt_index]
     most = max(len(each.names) for each in asked)
     return {
         "stage": list(chain.names),
         "path": list(PATHS),
-        "prompt": np.arange(len(rendered)),
         "branch": list(settings.kept),
         "outcome_name": (("prompt", "outcome"), [[*each.names, *[""] * (most - len(each.names))] for each in asked]),
-        "text": ("prompt", list(rendered.texts)),
-        "template": ("prompt", list(rendered.templates)),
-        "genre": ("prompt", [str(item.metadata.get("genre", "all")) for item in items]),
-        "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
+        **prompt_labels(prompts, rendered),
     }
 
 

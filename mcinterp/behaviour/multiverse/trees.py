@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from mcinterp.behaviour.labels import prompt_labels
 from mcinterp.behaviour.multiverse import measures
 from mcinterp.behaviour.multiverse.growing import GROWTH, Growth, grow
 from mcinterp.behaviour.multiverse.nodes import Tree
@@ -69,15 +70,10 @@ def multiverse(
 
 def coordinates(chain: Chain, prompts: Prompts, rendered: RenderedPrompts, growth: Growth) -> dict[str, Any]:
     """Labels of stages, prompts and depths."""
-    items = [prompts.items[index] for index in rendered.prompt_index]
     return {
         "stage": list(chain.names),
-        "prompt": np.arange(len(rendered)),
         "step": np.arange(1, growth.depth + 1),
-        "text": ("prompt", list(rendered.texts)),
-        "template": ("prompt", list(rendered.templates)),
-        "genre": ("prompt", [str(item.metadata.get("genre", "all")) for item in items]),
-        "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
+        **prompt_labels(prompts, rendered),
     }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.behaviour.diversity.features import ENCODER, pooled_features
+from mcinterp.behaviour.labels import held_out_of, prompt_labels
 from mcinterp.behaviour.over_optimisation import measures
 from mcinterp.behaviour.over_optimisation.reading import finished, sequence_kl, written_behind
 from mcinterp.behaviour.over_optimisation.rewards import Gold, Reward, Written
@@ -62,7 +63,7 @@ def over_optimisation(
     rendered = chain.render(prompts, rendering)
     samples = sample_stages(chain, rendered, settings.decoding, samples=settings.samples, scored=False)
     texts = written_texts(samples, rendered)
-    held_out = np.asarray([bool(prompts.items[i].metadata.get("held_out", False)) for i in rendered.prompt_index])
+    held_out = np.asarray(held_out_of(prompts, rendered))
     owned = own_attractors(samples["completion"].transpose(*WRITTEN).values, rendered, held_out, settings)
     named = attractor_name(attractor, owned)
     belongs = attractor if callable(attractor) else measures.holding(words(named))
@@ -73,7 +74,7 @@ def over_optimisation(
     found["jump_share"] = ((*CELL, "place"), jump_shares(chain, texts, belongs, settings))
     found["own_attractor"] = (("stage",), np.asarray([" ".join(run) for run in owned], dtype=str))
     dataset = samples[["completion", "ended", "n_tokens"]].assign(found)
-    dataset = dataset.assign_coords(labels(chain, prompts, rendered, held_out))
+    dataset = dataset.assign_coords(labels(chain, prompts, rendered))
     record = {
         **provenance_of(samples), **asdict(settings), "analysis": "over_optimisation", "battery": prompts.source,
         "reward": name_of(reward), "gold": None if gold is None else name_of(gold), "attractor": named,
@@ -96,13 +97,11 @@ def attractor_name(attractor: Attractor | None, owned: Sequence[measures.Words])
     return " ".join(words(attractor)) if isinstance(attractor, str) else name_of(attractor)
 
 
-def labels(chain: Chain, prompts: Prompts, rendered: RenderedPrompts, held_out: np.ndarray) -> dict[str, Any]:
+def labels(chain: Chain, prompts: Prompts, rendered: RenderedPrompts) -> dict[str, Any]:
     """Names of everything, and what the battery says of every prompt."""
-    genres = [str(prompts.items[index].metadata.get("genre", "all")) for index in rendered.prompt_index]
     steps = [re.search(r"\d+$", name) for name in chain.names]
     return {
-        "genre": ("prompt", genres),
-        "held_out": ("prompt", held_out),
+        **prompt_labels(prompts, rendered),
         "place": ["document", "separator"],
         "training_step": ("stage", np.asarray([float(m[0]) if m else np.nan for m in steps], dtype=np.float32)),
     }

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from mcinterp.behaviour.labels import prompt_labels
 from mcinterp.behaviour.perturbation import measures
 from mcinterp.behaviour.perturbation.cells import (
     Cell,
@@ -70,19 +71,14 @@ def perturbation(
 
 def labels(chain: Chain, prompts: Prompts, rendered: RenderedPrompts, settings: Perturbing) -> dict[str, Any]:
     """Names of everything, and what the battery says of every prompt."""
-    items = [prompts.items[index] for index in rendered.prompt_index]
     return {
         "stage": list(chain.names),
         "decoding": list(DECODINGS),
-        "prompt": np.arange(len(rendered)),
         "depth": list(settings.depths),
         "edit": [edit.name for edit in settings.all_edits],
         "sample": np.arange(settings.samples),
         "step": np.arange(1, settings.steps + 1),
-        "text": ("prompt", list(rendered.texts)),
-        "template": ("prompt", list(rendered.templates)),
-        "genre": ("prompt", [str(item.metadata.get("genre", "all")) for item in items]),
-        "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
+        **prompt_labels(prompts, rendered),
     }
 
 

@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from mcinterp.behaviour.labels import held_out_of
 from mcinterp.behaviour.planning.linear import Loss, held_out_losses
 from mcinterp.behaviour.planning.residuals import EMBEDDED, layer_points, residuals
 from mcinterp.behaviour.planning.settings import Planning
@@ -170,7 +171,6 @@ def labelled(
     temperatures = np.asarray([[written.temperature for written in row] for row in grid], dtype=np.float32)
     data["writer_entropy"] = (("stage", "writer", "prompt"), entropies)
     data["writer_temperature"] = (("stage", "writer", "prompt"), temperatures)
-    items = prompts.items
     dataset = xr.Dataset(data).assign_coords(
         stage=list(chain.names),
         reader=list(READERS),
@@ -180,8 +180,8 @@ def labelled(
         layer=list(layers),
         text=("prompt", list(rendered.texts)),
         template=("prompt", list(rendered.templates)),
-        genre=("prompt", [str(item.metadata.get("genre", item.template)) for item in items]),
-        held_out=("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
+        genre=("prompt", [str(item.metadata.get("genre", item.template)) for item in prompts.items]),
+        held_out=("prompt", held_out_of(prompts, rendered)),
     )
     bare = with_completions(chain, rendered, [()] * len(rendered), "none")
     how = {name: getattr(settings, name) for name in ("samples", "steps", "classes", "seed")}

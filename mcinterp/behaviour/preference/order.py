@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 
 from mcinterp import divergence, sharpening
+from mcinterp.behaviour.labels import held_out_of
 from mcinterp.behaviour.preference import measures
 from mcinterp.capture import Point
 from mcinterp.chain import Chain, Stage
@@ -105,7 +106,7 @@ def labels(chain: Chain, prompts: Prompts, rendered: RenderedPrompts, steps: int
         "template": ("prompt", list(rendered.templates)),
         "rendering": ("prompt", list(rendered.renderings)),
         "genre": ("prompt", [str(each.get("genre", "")) for each in metadata]),
-        "held_out": ("prompt", [bool(each.get("held_out", False)) for each in metadata]),
+        "held_out": ("prompt", held_out_of(prompts, rendered)),
     }
 
 

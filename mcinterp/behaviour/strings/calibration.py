@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from mcinterp.behaviour.labels import prompt_labels
 from mcinterp.behaviour.strings.bins import binned
 from mcinterp.behaviour.temperature_curves.reading import each_chunk
 from mcinterp.chain import Chain, Stage
@@ -46,18 +47,12 @@ def calibration(
         for prompt in range(len(prompts)):
             rows = np.concatenate([found[row] for row in np.flatnonzero(owners == prompt)], axis=1)
             values[:, number, prompt] = binned(rows[0], rows[1], bins)
-    genres = [str(item.metadata.get("genre", "all")) for item in prompts.items]
     edges = (np.arange(bins) + 0.5) / bins
     how = {"settings": f"{documents} documents of the grammar a prompt, {bins} bins of equal width"}
     dataset = xr.Dataset(
         {name: xr.Variable(("stage", "prompt", "bin"), v, how) for name, v in zip(PARTS, values, strict=True)},
-        coords={
-            "stage": list(chain.names), "prompt": np.arange(len(prompts)), "bin": edges,
-            "text": ("prompt", list(rendered.texts)), "template": ("prompt", list(rendered.templates)),
-            "genre": ("prompt", genres),
-            "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in prompts.items]),
-        },
-    )  # fmt: skip
+        coords={"stage": list(chain.names), "bin": edges, **prompt_labels(prompts, rendered)},
+    )
     bare = with_completions(chain, rendered, [()] * len(rendered), "none")
     return with_provenance(
         describe(dataset), analysis="calibration", documents=documents, seed=seed, **provenance(chain, bare)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from mcinterp.behaviour.labels import genres_of, prompt_labels
 from mcinterp.behaviour.perturbation.measures import sentences
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
@@ -82,13 +83,10 @@ def strings(
 
 def labels(prompts: Prompts, rendered: RenderedPrompts, settings: Reading) -> dict[str, Any]:
     """Names of everything, and what the battery says of every prompt."""
-    items = [prompts.items[index] for index in rendered.prompt_index]
-    genres = [str(item.metadata.get("genre", "all")) for item in items]
     return {
-        "genre": ("prompt", genres),
-        "task": list(dict.fromkeys(genres)),
+        **prompt_labels(prompts, rendered),
+        "task": list(dict.fromkeys(genres_of(prompts, rendered))),
         "length": np.arange(1, settings.longest + 1),
-        "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
     }
 
 

@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 
 from mcinterp import divergence
+from mcinterp.behaviour.labels import prompt_labels
 from mcinterp.behaviour.temperature_curves.reading import Rows, each_chunk
 from mcinterp.behaviour.temperature_curves.sequence import ORDERS, fit, product_sums, sampled_renyi_entropy
 from mcinterp.chain import Chain, Stage
@@ -95,14 +96,9 @@ def sequence_tempering_test(
 
 def labels(chain: Chain, prompts: Prompts, rendered: RenderedPrompts) -> dict[str, Any]:
     """Names of the later stages, and what the battery says of every prompt."""
-    items = [prompts.items[index] for index in rendered.prompt_index]
     return {
         "stage": list(chain.names[1:]),
-        "prompt": np.arange(len(rendered)),
-        "text": ("prompt", list(rendered.texts)),
-        "template": ("prompt", list(rendered.templates)),
-        "genre": ("prompt", [str(item.metadata.get("genre", "all")) for item in items]),
-        "held_out": ("prompt", [bool(item.metadata.get("held_out", False)) for item in items]),
+        **prompt_labels(prompts, rendered),
     }
 
 

@@ -8,15 +8,15 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.results import provenance_of
-from mcinterp.show.theme import stage_scale, themed
-from mcinterp.statistics import bootstrap
+from mcinterp.show.behaviour.panels import colour, small
+from mcinterp.show.theme import themed
+from mcinterp.statistics import ENDS, bootstrap
 from mcinterp.summary.behaviour.canned import ASKED, FLAT, POST, by_noun, improbability, spread, starts
 
 DRAWS, NAMED, LINE = 200, 2, 5
 WIDE, LOW, HIGH, GAP = 210, 150, 290, 26
 INK, PALE = "#444", "#8a8a8a"
 ROOM = (0.17, 0.035)
-ENDS = ("mean", "ci_low", "ci_high")
 TICKS = (1e-12, 1e-9, 1e-6, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
@@ -42,17 +42,6 @@ def picture(dataset: xr.Dataset) -> Any:
     return themed(alt.hconcat(left, first_tokens(dataset, stages), *right, spacing=GAP).properties(title=said))
 
 
-def colour(stages: list[str]) -> alt.Color:
-    """Stages in their colours, with one legend for all panels."""
-    legend = alt.Legend(title=None, orient="bottom", symbolOpacity=1, symbolType="circle", symbolSize=80)
-    return alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=legend)
-
-
-def small(title: str) -> alt.TitleParams:
-    """A panel's title."""
-    return alt.TitleParams(title, fontSize=12, fontWeight="normal", frame="group")
-
-
 def along(dataset: xr.Dataset, name: str, title: str, axis: str, stages: list[str]) -> Any:
     """One measure by step, a line a stage."""
     values = dataset[name].transpose("prompt", "stage", "step").values.astype(float)
@@ -67,7 +56,7 @@ def along(dataset: xr.Dataset, name: str, title: str, axis: str, stages: list[st
     x = alt.X(
         "token:Q", title="token of the answer", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, tickCount=6)
     )
-    chart = alt.Chart(pd.DataFrame(rows, columns=["stage", "token", *ENDS])).encode(x=x, color=colour(stages))
+    chart = alt.Chart(pd.DataFrame(rows, columns=["stage", "token", *ENDS])).encode(x=x, color=colour(stages, "bottom"))
     band = chart.mark_area(opacity=0.13).encode(y=alt.Y("ci_low:Q", title=axis), y2="ci_high:Q")
     line = chart.mark_line(strokeWidth=1.5).encode(y=alt.Y("mean:Q", title=axis), tooltip=["stage", "token", *ENDS])
     return alt.layer(band, line).properties(width=WIDE, height=LOW, title=small(title))
@@ -106,7 +95,7 @@ def dots(table: pd.DataFrame, rows: str, stages: list[str], title: str, axis: st
     y = alt.Y(f"{rows}:N", sort=list(dict.fromkeys(table[rows])), title=None,
               axis=alt.Axis(domain=False, ticks=False, labelLimit=150, labelPadding=6))  # fmt: skip
     offset = alt.YOffset("stage:N", sort=stages, scale=alt.Scale(paddingOuter=0.8))
-    plain = alt.Chart(table).encode(y=y, yOffset=offset, color=colour(stages))
+    plain = alt.Chart(table).encode(y=y, yOffset=offset, color=colour(stages, "bottom"))
     scale = alt.Scale(domain=[0, 1]) if zero else alt.Undefined
     where = alt.Axis(tickCount=4, labels=axis is not None)
     rules = plain.mark_rule(strokeWidth=1.5).encode(
@@ -128,7 +117,9 @@ def scatter(table: pd.DataFrame, stages: list[str]) -> Any:
               padding=14), axis=alt.Axis(tickCount=5, grid=False))  # fmt: skip
     y = alt.Y("log_odds:Q", title="P(canned opening), log-odds scale", scale=alt.Scale(zero=False, padding=12),
               axis=alt.Axis(values=near, labelExpr=texts))  # fmt: skip
-    chart = alt.Chart(table).encode(x=x, y=y, color=colour(stages), tooltip=["noun", "stage", "surprise", "log_odds"])
+    chart = alt.Chart(table).encode(
+        x=x, y=y, color=colour(stages, "bottom"), tooltip=["noun", "stage", "surprise", "log_odds"]
+    )
     filled = chart.transform_filter("!datum.held_out").mark_point(filled=True, size=24, opacity=0.75)
     hollow = chart.transform_filter("datum.held_out").mark_point(filled=False, size=22, opacity=0.9, strokeWidth=1.1)
     text = alt.Chart(labels(table, stages)).encode(x=x, y=y, text="noun:N")

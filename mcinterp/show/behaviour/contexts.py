@@ -7,10 +7,10 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.theme import stage_scale, themed
+from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.contexts import summary
 
 WIDTH, OFFSET = 250, 5
-ENDS = ("mean", "ci_low", "ci_high")
 
 
 def picture(dataset: xr.Dataset) -> Any:

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.theme import stage_scale, themed
+from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.diversity import summary
 
 PANELS: dict[str, tuple[str, str]] = {
@@ -26,7 +27,6 @@ PANELS: dict[str, tuple[str, str]] = {
 LOGARITHMIC = ("effective_exact",)
 DECADES = [1, 10, 100, 1000, 10000]
 WIDTH, LINE, COLUMNS, DRAWS = 150, 5, 4, 300
-ENDS = ("mean", "ci_low", "ci_high")
 
 
 def picture(dataset: xr.Dataset) -> Any:

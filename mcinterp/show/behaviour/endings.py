@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.behaviour.panels import colour, small
+from mcinterp.show.theme import themed
+from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.endings import pooled, summary
 
 WIDTH, HEIGHT, DRAWS, GAP, MOST, COLUMNS, LINE = 176, 130, 300, 16, 12, 3, 13
-ENDS = ("mean", "ci_low", "ci_high")
 
 
 def picture(dataset: xr.Dataset) -> Any:
@@ -44,17 +45,6 @@ def picture(dataset: xr.Dataset) -> Any:
     return themed(alt.vconcat(lines, *rows, spacing=20).properties(title=title))
 
 
-def colour(stages: list[str]) -> alt.Color:
-    """Stages in their colours, with one legend for all panels."""
-    legend = alt.Legend(title=None, orient="bottom", symbolOpacity=1, symbolType="circle", symbolSize=80)
-    return alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=legend)
-
-
-def small(title: str) -> alt.TitleParams:
-    """A panel's title."""
-    return alt.TitleParams(title, fontSize=12, fontWeight="normal", frame="group")
-
-
 def curve(cells: list[dict[str, Any]], stages: list[str], unit: str, title: str, axis: str, values: Any) -> Any:
     """One figure by branch, a line a stage."""
     table = pd.DataFrame(
@@ -66,7 +56,7 @@ def curve(cells: list[dict[str, Any]], stages: list[str], unit: str, title: str,
     )
     ticks = sorted(set(table["branch"]))
     x = alt.X("branch:Q", title=f"{unit}s of the story", axis=alt.Axis(values=ticks, format="d", grid=False))
-    chart = alt.Chart(table).encode(x=x, color=colour(stages))
+    chart = alt.Chart(table).encode(x=x, color=colour(stages, "bottom"))
     band = chart.mark_area(opacity=0.13).encode(y=alt.Y("ci_low:Q", title=axis), y2="ci_high:Q")
     line = chart.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=28)).encode(
         y=alt.Y("mean:Q", title=axis, scale=alt.Scale(zero=True)), tooltip=["stage", "branch", *ENDS]
@@ -85,7 +75,7 @@ def kept(cells: list[dict[str, Any]], stages: list[str]) -> Any:
     table = table[np.isfinite(table["mean"].astype(float))]
     y = alt.Y("genre:N", sort=list(dict.fromkeys(table["genre"])), title=None,
               axis=alt.Axis(domain=False, ticks=False))  # fmt: skip
-    chart = alt.Chart(table).encode(y=y, yOffset=alt.YOffset("stage:N", sort=stages), color=colour(stages))
+    chart = alt.Chart(table).encode(y=y, yOffset=alt.YOffset("stage:N", sort=stages), color=colour(stages, "bottom"))
     axis = alt.Axis(tickCount=4)
     rules = chart.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("ci_low:Q", title="different ones, over the base's", axis=axis), x2="ci_high:Q"
@@ -117,7 +107,7 @@ def outcomes(dataset: xr.Dataset, genre: str, stages: list[str], *, axis: bool) 
     chart = alt.Chart(table).encode(y=y)
     range_ = chart.mark_rule(color="#d0d0d0").encode(x=alt.X("min(share):Q", title="share of texts"), x2="max(share):Q")
     points = chart.mark_point(filled=True, size=34, opacity=1).encode(
-        x=x, color=colour(stages), tooltip=["outcome", "stage", alt.Tooltip("share:Q", format=".3f")]
+        x=x, color=colour(stages, "bottom"), tooltip=["outcome", "stage", alt.Tooltip("share:Q", format=".3f")]
     )
     return alt.layer(range_, points).properties(width=WIDTH, height=alt.Step(LINE), title=small(genre))
 

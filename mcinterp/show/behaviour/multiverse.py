@@ -11,7 +11,8 @@ import xarray as xr
 from mcinterp.behaviour.multiverse.views import branch, tree_of
 from mcinterp.results import provenance_of
 from mcinterp.show.behaviour.multiverse_blocks import icicles
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.behaviour.panels import colour, small
+from mcinterp.show.theme import themed
 from mcinterp.statistics import bootstrap
 
 SMALL, FLAT, DRAWS, LISTED = 196, 125, 300, 8
@@ -111,7 +112,7 @@ def known(dataset: xr.Dataset) -> Any:
             x2="high:Q",
             y=alt.Y("place:N", title=None, axis=alt.Axis(domain=False, ticks=False)),
             yOffset=alt.YOffset("stage:N", sort=stages),
-            color=alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=None),
+            color=colour(stages),
             tooltip=["stage", "place", *(alt.Tooltip(f"{end}:Q", format=".3f") for end in ("low", "high"))],
         )
     )
@@ -125,11 +126,6 @@ def by_depth(dataset: xr.Dataset, ends: Mapping[Any, np.ndarray]) -> Any:
     table = pd.DataFrame({name: np.ravel(end) for name, end in ends.items()}, index=index).reset_index()
     return alt.Chart(table).encode(
         x=alt.X("step:Q", title="tokens after the prompt", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
-        color=alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=None),
+        color=colour(stages),
         tooltip=["stage", "step", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ends)],
     )
-
-
-def small(title: str) -> alt.TitleParams:
-    """A panel's title."""
-    return alt.TitleParams(title, fontSize=12, fontWeight="normal", frame="group")

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.theme import stage_colours, stage_scale, themed
+from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.over_optimisation import summary
 
 DRAWS = 300
@@ -15,7 +16,6 @@ WIDE, HIGH = 250, 165
 PATH, INK = "#b5b5b5", "#333"
 ROOM, APART = 1.28, 0.06
 MANY, BETWEEN = 7, "#8a8a8a"
-ENDS = ("mean", "ci_low", "ci_high")
 X = "sqrt(KL(stage || base)) in sqrt(nats)"
 PANELS = {
     "reward": ("Reward that is optimised", "mean reward"),

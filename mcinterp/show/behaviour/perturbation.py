@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_scale, themed
-from mcinterp.statistics import bootstrap
+from mcinterp.show.behaviour.panels import colour
+from mcinterp.show.theme import themed
+from mcinterp.statistics import ENDS, bootstrap
 from mcinterp.summary.behaviour.perturbation import curves_of, summary
 
 TITLES = {
@@ -17,7 +18,6 @@ TITLES = {
     "matched": "base, at the stage's entropy",
 }
 WIDTH, LINE, DRAWS = 205, 6, 300
-ENDS = ("mean", "ci_low", "ci_high")
 GREY = "#8a8a8a"
 
 
@@ -39,12 +39,6 @@ def picture(dataset: xr.Dataset) -> Any:
     below = below.resolve_scale(color="independent")
     above = alt.hconcat(*columns, spacing=20).resolve_scale(color="independent")
     return themed(alt.vconcat(above, below, spacing=20).resolve_scale(color="independent"))
-
-
-def colour(stages: list[str], *, named: bool = False) -> alt.Color:
-    """Stages in their colours, with a legend where they are `named`."""
-    legend = alt.Legend(title=None, symbolOpacity=1, symbolType="circle", symbolSize=80) if named else None
-    return alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=legend)
 
 
 def distances(dataset: xr.Dataset, decoding: str, stages: list[str]) -> Any:
@@ -89,7 +83,7 @@ def dots(
     """Means with intervals, one line a genre, stages beside one another."""
     scale = alt.Scale(domain=domain) if domain else alt.Scale(zero=True)
     offset = alt.YOffset("stage:N", sort=stages, scale=alt.Scale(paddingOuter=0.6))
-    plain = alt.Chart(table).encode(y=y, yOffset=offset, color=colour(stages, named=named))
+    plain = alt.Chart(table).encode(y=y, yOffset=offset, color=colour(stages, "right" if named else None))
     rules = plain.mark_rule(strokeWidth=1.5).encode(x=alt.X("ci_low:Q", title=title, scale=scale), x2="ci_high:Q")
     points = plain.mark_point(filled=True, size=30, opacity=1).encode(
         x=alt.X("mean:Q", title=title, scale=scale),

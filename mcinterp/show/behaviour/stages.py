@@ -6,7 +6,8 @@ import altair as alt
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.behaviour.panels import colour
+from mcinterp.show.theme import themed
 from mcinterp.summary.behaviour.stages import MEASURES, summary
 
 WIDTH, HEIGHT, COLUMNS = 150, 120, 4
@@ -33,7 +34,7 @@ def panel(figures: dict[str, Any], name: str) -> Any:
     table = pd.DataFrame([{"stage": stage, **levels[stage]} for stage in stages]).dropna(subset=["mean"])
     plain = alt.Chart(table).encode(
         x=alt.X("stage:N", sort=stages, title=None, scale=alt.Scale(domain=stages), axis=alt.Axis(labelAngle=-30)),
-        color=alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=None),
+        color=colour(stages),
     )
     y = alt.Y("mean:Q", title=None, scale=alt.Scale(zero=True))
     rules = plain.mark_rule(strokeWidth=2).encode(y=alt.Y("ci_low:Q", title=None), y2="ci_high:Q")

@@ -7,11 +7,12 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.behaviour.strings.calibration import PARTS
-from mcinterp.show.theme import stage_colours, stage_scale, themed
+from mcinterp.show.behaviour.panels import colour
+from mcinterp.show.theme import stage_colours, themed
+from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.strings import summary
 
 CURVE, HEIGHT, LINE, DRAWS, COLUMNS, GAP, VERSE = 165, 90, 6, 300, 4, 14, 3.0
-ENDS = ("mean", "ci_low", "ci_high")
 GREY = "#8a8a8a"
 DOTS = {
     "uplifting": "texts that end well (share)",
@@ -51,11 +52,6 @@ def in_lines(entries: list[dict[str, Any]], base: str) -> list[dict[str, Any]]:
     """The tasks in which the base writes several lines; there the form says something."""
     several = {e["genre"] for e in entries if e["stage"] == base and e["levels"]["n_lines"]["mean"] >= VERSE} - {"all"}
     return [entry for entry in entries if entry["genre"] in several]
-
-
-def colour(stages: list[str]) -> alt.Color:
-    """Stages in their colours; the columns of strings name them."""
-    return alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=None)
 
 
 def curves(entries: list[dict[str, Any]], tasks: list[str], lengths: list[int]) -> pd.DataFrame:

@@ -6,10 +6,11 @@ import altair as alt
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.behaviour.panels import colour
+from mcinterp.show.theme import themed
+from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.temperature_curves import summary
 
-ENDS = ("mean", "ci_low", "ci_high")
 DRAWS, WIDTH, HEIGHT, GREY = 300, 235, 190, "#8a8a8a"
 TICKS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 NLL = "NLL under the base (nats a token, log scale)"
@@ -41,12 +42,6 @@ def picture(dataset: xr.Dataset, genre: str = "all") -> Any:
     return themed(alt.vconcat(*rows, spacing=26).resolve_scale(color="independent"))
 
 
-def colour(stages: list[str], *, named: bool = False) -> alt.Color:
-    """Stages in their colours, with a legend where they are `named`."""
-    legend = alt.Legend(title=None, symbolOpacity=1, symbolType="circle", symbolSize=80, orient="bottom-right")
-    return alt.Color("stage:N", scale=stage_scale(stages), sort=stages, legend=legend if named else None)
-
-
 def flat(entry: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """An entry's labels, and the ends of some of its figures under other names."""
     labels = {key: value for key, value in entry.items() if not isinstance(value, dict)}
@@ -60,7 +55,7 @@ def curve(entries: list[dict[str, Any]], stages: list[str], name: str, title: st
     scale = alt.Scale(type="log", domain=[low / 1.15, high * 1.25], nice=False)
     x = alt.X("x_mean:Q", title=NLL, scale=scale, axis=alt.Axis(values=TICKS))
     y = alt.Y("y_mean:Q", title=title, scale=alt.Scale(domain=domain) if domain else alt.Scale(zero=True))
-    chart = alt.Chart(table).encode(color=colour(stages, named=name == "distinct"))
+    chart = alt.Chart(table).encode(color=colour(stages, "bottom-right" if name == "distinct" else None))
     line = chart.mark_line(strokeWidth=1.5, opacity=0.8).encode(x=x, y=y, order="temperature:Q")
     rules = chart.mark_rule(strokeWidth=1, opacity=0.6).encode(
         x=x, y=alt.Y("y_ci_low:Q", title=title), y2="y_ci_high:Q"

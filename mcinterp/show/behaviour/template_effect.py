@@ -7,7 +7,8 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.theme import stage_scale, themed
-from mcinterp.summary.behaviour.template_effect import EFFECTS, ENDS, MEASURES, summary
+from mcinterp.statistics import ENDS
+from mcinterp.summary.behaviour.template_effect import EFFECTS, MEASURES, summary
 
 WIDTH, HEIGHT, OFFSET = 190, 130, 8
 SHOWN = ("entropy", "kl_stage_to_base", "distinct")

@@ -18,7 +18,7 @@ from mcinterp.behaviour.canned.regression import (
     told_apart,
 )
 from mcinterp.results import provenance_of
-from mcinterp.statistics import Interval, bootstrap
+from mcinterp.statistics import bootstrap
 from mcinterp.summary.behaviour.lines import interval, table
 
 MEASURES = ("sure_share", "distinct", "entropy", "opening_share", "opening_log_odds")
@@ -123,17 +123,12 @@ def entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
             "prompts": cell.attrs["side"], "kind": cell.attrs["cell"], "stage": stage,
             "n_prompts": cell.sizes["prompt"], "n_templates": len(set(templates)),
             **{
-                name: {measure: ends(found, (number, s, m)) for m, measure in enumerate(MEASURES)}
+                name: {measure: found.at(number, s, m) for m, measure in enumerate(MEASURES)}
                 for number, name in enumerate(("levels", "differences"))
             },
         }
         for s, stage in enumerate(cell["stage"].values.tolist())
     ]  # fmt: skip
-
-
-def ends(found: Interval, index: tuple[int, ...] = ()) -> dict[str, float]:
-    """One element of an interval as plain numbers."""
-    return {name: float(end[index]) for name, end in zip(("mean", "ci_low", "ci_high"), found, strict=True)}
 
 
 def nouns(dataset: xr.Dataset) -> dict[str, Any]:
@@ -165,7 +160,7 @@ def starts(dataset: xr.Dataset, draws: int) -> list[dict[str, Any]]:
         order = sorted(range(len(names)), key=lambda n: -columns[n].mean(axis=0).max())[:STARTS]
         for n in order:
             each = bootstrap(columns[n].astype(float), templates, draws=draws)
-            by_stage = {stage: ends(each, (s,)) for s, stage in enumerate(dataset["stage"].values.tolist())}
+            by_stage = {stage: each.at(s) for s, stage in enumerate(dataset["stage"].values.tolist())}
             found.append({"length": number + 1, "start": names[n], "share": by_stage})
     return found
 
@@ -229,4 +224,4 @@ def associations(cell: xr.Dataset, outcome: np.ndarray, unit: str, fit: Fit, dra
         return np.asarray(association(drawn[:, 0], drawn[:, 1], drawn[:, 2], words, wordings, fit))
 
     interval = bootstrap(rows, cell[unit].values.tolist(), statistic, draws=draws)
-    return {name: ends(interval, (n,)) for n, name in enumerate(Association._fields)}
+    return {name: interval.at(n) for n, name in enumerate(Association._fields)}

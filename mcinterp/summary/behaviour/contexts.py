@@ -8,7 +8,7 @@ import xarray as xr
 
 from mcinterp.behaviour.contexts.regression import explained, spearman
 from mcinterp.results import provenance_of
-from mcinterp.statistics import Interval, bootstrap, mean_over_prompts
+from mcinterp.statistics import bootstrap
 from mcinterp.summary.behaviour.lines import interval
 
 DRAWS = 500
@@ -61,13 +61,7 @@ def of_stage(one: xr.Dataset) -> dict[str, Any]:
 
 def interval_of(one: xr.Dataset, values: xr.DataArray) -> dict[str, float]:
     """Mean over prompts with its interval over templates."""
-    return numbers(bootstrap(values.values[:, None].astype(float), templates(one), mean_over_prompts, draws=DRAWS))
-
-
-def numbers(interval: Interval) -> dict[str, float]:
-    """An interval of one number."""
-    mean, low, high = (float(np.ravel(end)[0]) for end in interval)
-    return {"mean": mean, "ci_low": low, "ci_high": high}
+    return bootstrap(values.values.astype(float), templates(one), draws=DRAWS).at()
 
 
 def templates(one: xr.Dataset) -> Sequence[str]:
@@ -102,7 +96,7 @@ def prediction(one: xr.Dataset) -> dict[str, Any]:
 
 def of_rows(one: xr.Dataset, rows: np.ndarray, statistic: Callable[[np.ndarray], float]) -> dict[str, float]:
     """A statistic of rows with its interval over templates."""
-    return numbers(bootstrap(rows, templates(one), lambda drawn: np.asarray([statistic(drawn)]), draws=DRAWS))
+    return bootstrap(rows, templates(one), lambda drawn: np.asarray(statistic(drawn)), draws=DRAWS).at()
 
 
 def slopes(one: xr.Dataset) -> dict[str, dict[str, float]]:

@@ -15,7 +15,14 @@ from jaxtyping import Float
 from mcinterp.behaviour.diversity.distances import DISTANCES, distances, pieces_of
 from mcinterp.diversity.ngrams import adjusted
 from mcinterp.results import provenance_of
-from mcinterp.statistics import Interval, bootstrap, bootstrap_samples, mean_over_prompts, percentile_ends
+from mcinterp.statistics import (
+    Interval,
+    bootstrap,
+    bootstrap_samples,
+    mean_over_prompts,
+    percentile_ends,
+)
+from mcinterp.summary.behaviour.cells import genre_cells, heading
 from mcinterp.summary.behaviour.lines import interval, table
 
 OF_PROMPTS = {
@@ -61,7 +68,7 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
         "n_samples": dataset.sizes["sample"],
         "temperature": provenance_of(dataset).get("temperature"),
         "settings": settings,
-        "cells": [entry for cell in cells(dataset) for entry in entries(cell, draws)],
+        "cells": [entry for cell in genre_cells(dataset) for entry in entries(cell, draws)],
     }
 
 
@@ -79,18 +86,6 @@ def settings_in(dataset: xr.Dataset, name: Any) -> bool:
     return "settings" in dataset[name].attrs
 
 
-def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
-    """The prompts of all genres and of each, whole and held out."""
-    genres = list(dict.fromkeys(dataset["genre"].values.tolist()))
-    found = []
-    for genre in ["all", *(genre for genre in genres if len(genres) > 1)]:
-        here = (dataset["genre"] == genre) | (genre == "all")
-        for side, kept in (("all", here), ("held out", here & dataset["held_out"])):
-            if bool(kept.any()):
-                found.append(dataset.sel(prompt=kept).assign_attrs(cell=genre, side=side, **dataset.attrs))
-    return found
-
-
 def entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
     """One cell, one entry a stage."""
     templates = cell["template"].values.tolist()
@@ -99,18 +94,12 @@ def entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
         measured |= of_distances(cell, templates, min(draws, DISTANCE_DRAWS))
     return [
         {
-            "genre": cell.attrs["cell"], "prompts": cell.attrs["side"], "stage": stage,
-            "n_prompts": cell.sizes["prompt"], "n_templates": len(set(templates)),
-            "levels": {name: part(found, 0, number) for name, found in measured.items()},
-            "differences": {name: part(found, 1, number) for name, found in measured.items()},
+            **heading(cell, stage),
+            "levels": {name: found.at(0, number) for name, found in measured.items()},
+            "differences": {name: found.at(1, number) for name, found in measured.items()},
         }
         for number, stage in enumerate(cell["stage"].values.tolist())
     ]  # fmt: skip
-
-
-def part(found: Interval, kind: int, stage: int) -> dict[str, float]:
-    """One number with its interval."""
-    return {name: float(end[kind, stage]) for name, end in zip(("mean", "ci_low", "ci_high"), found, strict=True)}
 
 
 def by_genre(statistic: Any, genres: Sequence[str]) -> Any:

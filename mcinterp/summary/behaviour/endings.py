@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.behaviour.endings.measures import shares, vanished
-from mcinterp.landmarks import interval_entry
 from mcinterp.results import provenance_of
 from mcinterp.statistics import bootstrap, mean_over_prompts
+from mcinterp.summary.behaviour.cells import genre_cells, heading
 from mcinterp.summary.behaviour.lines import interval, table
 
 BY_BRANCH = {"entropy": "outcome_entropy", "favourite": "favourite_outcome_share", "same": "outcome_collision"}
@@ -28,13 +28,13 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
     would leave one of them out in 1 of 100 runs. `exact` is the share of places on the base's story whose outcomes are
     exact.
     """
-    how = provenance_of(dataset)
+    how, stages = provenance_of(dataset), dataset["stage"].values.tolist()
     return {
-        "stages": dataset["stage"].values.tolist(),
+        "stages": stages,
         "branches": dataset["branch"].values.tolist(),
         "n_prompts": dataset.sizes["prompt"],
         "settings": {name: how.get(name) for name in ("samples", "unit", "length", "exact_from", "nodes")},
-        "cells": [entry(cell, stage, draws) for cell in cells(dataset) for stage in dataset["stage"].values.tolist()],
+        "cells": [entry(cell, stage, draws) for cell in genre_cells(dataset) for stage in stages],
     }
 
 
@@ -58,18 +58,6 @@ def headline(found: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
-    """The prompts of all genres together and of every genre, whole and held out."""
-    genres = list(dict.fromkeys(dataset["genre"].values.tolist()))
-    found = []
-    for genre in ["all", *(genre for genre in genres if len(genres) > 1)]:
-        here = (dataset["genre"] == genre) | (genre == "all")
-        for side, kept in (("all", here), ("held out", here & dataset["held_out"])):
-            if bool(kept.any()):
-                found.append(dataset.sel(prompt=kept).assign_attrs(cell=genre, side=side, **dataset.attrs))
-    return found
-
-
 def entry(cell: xr.Dataset, stage: str, draws: int) -> dict[str, Any]:
     """The figures of one stage on some prompts."""
     columns = columns_of(cell, stage)
@@ -83,14 +71,10 @@ def entry(cell: xr.Dataset, stage: str, draws: int) -> dict[str, Any]:
 
     templates = cell["template"].values.tolist()
     found = bootstrap(np.stack(list(columns.values()), axis=-1), templates, statistic, draws=draws)
-    nested = nest({name: interval_entry(found, index) for index, name in enumerate(made)})
+    nested = nest({name: found.at(index) for index, name in enumerate(made)})
     halves = [int(branch) for branch, value in nested["decided"].items() if value["mean"] >= 0.5]
     return {
-        "genre": cell.attrs["cell"],
-        "prompts": cell.attrs["side"],
-        "stage": stage,
-        "n_prompts": cell.sizes["prompt"],
-        "n_templates": len(set(templates)),
+        **heading(cell, stage),
         **nested,
         "half_decided": min(halves, default=None),
         "vanished": lost(cell, stage),

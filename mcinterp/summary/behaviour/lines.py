@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mcinterp.statistics import ENDS
+
 
 def interval(value: Mapping[str, Any], digits: int = 2) -> str:
     """A mean with its 95 % interval; nothing where it is missing."""
-    mean, low, high = (value[name] for name in ("mean", "ci_low", "ci_high"))
+    mean, low, high = (value[name] for name in ENDS)
     if mean is None or math.isnan(mean):
         return ""
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.landmarks import interval_entry
 from mcinterp.results import provenance_of
 from mcinterp.statistics import bootstrap
+from mcinterp.summary.behaviour.cells import genre_cells, heading
 from mcinterp.summary.behaviour.lines import table
 
 DEPTHS = (1, 4, 8, 16, 32)
@@ -22,12 +22,13 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
     depth, and of the first token and the strongest later one `fork_first` and `fork_later`, each with its `least` and
     its `most`.
     """
-    how = provenance_of(dataset)
+    how, stages = provenance_of(dataset), dataset["stage"].values.tolist()
+    of_prompts = genre_cells(dataset.drop_dims("node"))
     return {
-        "stages": dataset["stage"].values.tolist(),
+        "stages": stages,
         "n_prompts": dataset.sizes["prompt"],
         "settings": {name: how.get(name) for name in ("least", "depth", "most_nodes")},
-        "cells": [entry(cell, stage, draws) for cell in cells(dataset) for stage in dataset["stage"].values.tolist()],
+        "cells": [entry(cell, stage, draws) for cell in of_prompts for stage in stages],
     }
 
 
@@ -42,25 +43,12 @@ def headline(found: dict[str, Any]) -> str:
     return table(("genre", "prompts", "stage", *last), rows)
 
 
-def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
-    """The prompts of all genres together and of every genre, whole and held out."""
-    dataset = dataset.drop_dims("node")
-    genres = list(dict.fromkeys(dataset["genre"].values.tolist()))
-    found = []
-    for genre in ["all", *(genre for genre in genres if len(genres) > 1)]:
-        here = (dataset["genre"] == genre) | (genre == "all")
-        for side, kept in (("all", here), ("held out", here & dataset["held_out"])):
-            if bool(kept.any()):
-                found.append(dataset.sel(prompt=kept).assign_attrs(genre_of_cell=genre, side=side))
-    return found
-
-
 def entry(cell: xr.Dataset, stage: str, draws: int) -> dict[str, Any]:
     """The figures of one stage on some prompts."""
     columns = columns_of(cell.sel(stage=stage))
     templates = cell["template"].values.tolist()
     found = bootstrap(np.stack(list(columns.values()), axis=-1), templates, draws=draws)
-    flat = {name: interval_entry(found, index) for index, name in enumerate(columns)}
+    flat = {name: found.at(index) for index, name in enumerate(columns)}
     nested: dict[str, Any] = {"top_mass": {}}
     for name, value in flat.items():
         measure, _, part = name.partition(" ")
@@ -69,11 +57,7 @@ def entry(cell: xr.Dataset, stage: str, draws: int) -> dict[str, Any]:
         else:
             nested[name] = value
     return {
-        "genre": cell.attrs["genre_of_cell"],
-        "prompts": cell.attrs["side"],
-        "stage": stage,
-        "n_prompts": cell.sizes["prompt"],
-        "n_templates": len(set(templates)),
+        **heading(cell, stage),
         **nested,
     }
 

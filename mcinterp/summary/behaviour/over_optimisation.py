@@ -137,13 +137,8 @@ def entries(side: str, cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
         {
             "prompts": side, "stage": stage, "training_step": float(cell["training_step"].values[number]),
             "n_prompts": cell.sizes["prompt"], "n_templates": len(set(cell["template"].values.tolist())),
-            "levels": {name: part(each, 0, number) for name, each in measured.items()},
-            "differences": {name: part(each, 1, number) for name, each in measured.items()},
+            "levels": {name: each.at(0, number) for name, each in measured.items()},
+            "differences": {name: each.at(1, number) for name, each in measured.items()},
         }
         for number, stage in enumerate(cell["stage"].values.tolist())
     ]  # fmt: skip
-
-
-def part(found: Interval, kind: int, stage: int) -> dict[str, float]:
-    """One number with its interval."""
-    return {name: float(end[kind, stage]) for name, end in zip(("mean", "ci_low", "ci_high"), found, strict=True)}

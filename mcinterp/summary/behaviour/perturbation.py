@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.behaviour.perturbation.measures import contraction_rate
-from mcinterp.landmarks import interval_entry
 from mcinterp.results import provenance_of
 from mcinterp.statistics import bootstrap, mean_over_prompts
+from mcinterp.summary.behaviour.cells import genre_cells, heading
 from mcinterp.summary.behaviour.lines import interval, table
 
 EDITED = ("same_ending", "returned", "return_step", "entropy_outside", "entropy_inside", "is_loop", "ended")
@@ -31,7 +31,7 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
         "stages": dataset["stage"].values.tolist(),
         "n_prompts": dataset.sizes["prompt"],
         "settings": {name: provenance_of(dataset).get(name) for name in ("steps", "samples", "window", "least")},
-        "cells": [entry for cell in cells(dataset) for entry in entries(cell, draws)],
+        "cells": [entry for cell in genre_cells(dataset) for entry in entries(cell, draws)],
     }
 
 
@@ -46,18 +46,6 @@ def headline(found: dict[str, Any]) -> str:
         rows.append([genre, stage, *same, *rest])
     last = ("greedy", "sampled", "base at equal entropy", "beyond it", "entropy outside (sampled)")
     return table(("genre", "stage", *last), rows)
-
-
-def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
-    """The prompts of every genre and of all, whole and held out."""
-    found = []
-    genres = list(dict.fromkeys(dataset["genre"].values.tolist()))
-    for genre in ["all", *(genre for genre in genres if genre != "all" and len(genres) > 1)]:
-        here = (dataset["genre"] == genre) | (genre == "all")
-        for side, kept in (("all", here), ("held out", here & dataset["held_out"])):
-            if bool(kept.any()):
-                found.append(dataset.sel(prompt=kept).assign_attrs(genre_of_cell=genre, side=side))
-    return found
 
 
 def entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
@@ -78,16 +66,12 @@ def entry(cell: xr.Dataset, stage: str, decoding: str, draws: int) -> dict[str, 
         matched = columns_of(cell.sel(stage=stage, decoding="matched"))["same_ending"]
         columns["beyond_matched"] = columns["same_ending"] - matched
     found = bootstrap(np.stack(list(columns.values()), axis=-1), templates, draws=draws)
-    measured = {name: interval_entry(found, index) for index, name in enumerate(columns)}
+    measured = {name: found.at(index) for index, name in enumerate(columns)}
     curve = bootstrap(curves_of(one), templates, rate, draws=draws)
-    measured["contraction_rate"] = interval_entry(curve, 0)
+    measured["contraction_rate"] = curve.at(0)
     return {
-        "genre": cell.attrs["genre_of_cell"],
-        "prompts": cell.attrs["side"],
-        "stage": stage,
+        **heading(cell, stage),
         "decoding": decoding,
-        "n_prompts": cell.sizes["prompt"],
-        "n_templates": len(set(templates)),
         "temperature": float(one["temperature"].mean()),
         "attracts": attracts(measured, len(set(templates))),
         **measured,

@@ -148,7 +148,7 @@ def probe_entries(
             for a, ahead in enumerate(targets):
                 layer = None if ahead == FAR else int(dataset["layer"].values[layers[s, w, a]])
                 heading = {"prompts": name, "stage": stage, "writer": writer, "ahead": ahead, "layer": layer}
-                figures = {each: ends(found, (s, w, a, n)) for n, each in enumerate(names)}
+                figures = {each: found.at(s, w, a, n) for n, each in enumerate(names)}
                 if np.isfinite(figures["by_base"]["mean"]):
                     entries.append({**heading, "n_targets": int(at[:, s, 1, w, a, COUNT].sum()), **figures})
     return entries
@@ -167,7 +167,7 @@ def curve_entries(dataset: xr.Dataset, values: np.ndarray, draws: int) -> list[d
     entries = []
     for index in np.ndindex(*(len(each) for each in labels)):
         heading = {name: values[i] for name, values, i in zip(names, labels, index, strict=True)}
-        entries.append({**heading, "share": ends(found, (*index, 0)), "shuffled": ends(found, (*index, 1))})
+        entries.append({**heading, "share": found.at(*index, 0), "shuffled": found.at(*index, 1)})
     return entries
 
 
@@ -177,7 +177,7 @@ def text_entries(dataset: xr.Dataset, draws: int) -> list[dict[str, Any]]:
     values = np.stack([dataset[n].transpose("prompt", "stage", "writer").values.astype(float) for n in names], axis=-1)
     found = bootstrap(values, dataset["template"].values.tolist(), draws=draws)
     return [
-        {"stage": stage, "writer": writer, "entropy": ends(found, (s, w, 0)), "temperature": ends(found, (s, w, 1))}
+        {"stage": stage, "writer": writer, "entropy": found.at(s, w, 0), "temperature": found.at(s, w, 1)}
         for s, stage in enumerate(dataset["stage"].values.tolist())
         for w, writer in enumerate(dataset["writer"].values.tolist())
     ]
@@ -206,8 +206,8 @@ def patch_entries(dataset: xr.Dataset, draws: int) -> list[dict[str, Any]]:
             values = np.concatenate([flat.reshape(len(flat), -1), deep.reshape(len(deep), -1)], axis=1)
             found = bootstrap(values, both["template"].values.tolist(), patch_shares, draws=draws)
             entries.append(
-                {"stage": stage, "reach": reach, "n_prompts": int(ok.sum()), "gap": ends(found, 0)}
-                | {"full": ends(found, 1), "gain": ends(found, 2), "noop": largest(both["plan_noop"].values[:, 1])}
+                {"stage": stage, "reach": reach, "n_prompts": int(ok.sum()), "gap": found.at(0)}
+                | {"full": found.at(1), "gain": found.at(2), "noop": largest(both["plan_noop"].values[:, 1])}
                 | {"by_layer": by_layer(found, dataset["layer"].values.tolist())}
             )
     return entries
@@ -225,7 +225,7 @@ def by_layer(found: Interval, layers: list[int]) -> list[dict[str, Any]]:
     """The figures of every layer behind the first three."""
     names = ("effect", "random", "of_full")
     return [
-        {"layer": layer, **{name: ends(found, 3 + n * len(layers) + i) for n, name in enumerate(names)}}
+        {"layer": layer, **{name: found.at(3 + n * len(layers) + i) for n, name in enumerate(names)}}
         for i, layer in enumerate(layers)
     ]
 
@@ -240,8 +240,8 @@ def swap_entries(dataset: xr.Dataset, draws: int) -> list[dict[str, Any]]:
             values = np.concatenate([*columns, here["swap_effect"].values], axis=1).astype(float)
             found = bootstrap(values, here["template"].values.tolist(), draws=draws)
             layers = dataset["layer"].values.tolist()
-            effects = [{"layer": layer, "effect": ends(found, 2 + n)} for n, layer in enumerate(layers)]
-            heading = {"direction": direction, "reach": reach, "gap": ends(found, 0), "full": ends(found, 1)}
+            effects = [{"layer": layer, "effect": found.at(2 + n)} for n, layer in enumerate(layers)]
+            heading = {"direction": direction, "reach": reach, "gap": found.at(0), "full": found.at(1)}
             entries.append({**heading, "noop": largest(here["swap_noop"].values), "by_layer": effects})
     return entries
 
@@ -249,8 +249,3 @@ def swap_entries(dataset: xr.Dataset, draws: int) -> list[dict[str, Any]]:
 def largest(values: np.ndarray) -> float:
     """The largest absolute value."""
     return float(np.nanmax(np.abs(values)))
-
-
-def ends(found: Interval, index: tuple[int, ...] | int) -> dict[str, float]:
-    """One element of an interval as plain numbers."""
-    return {key: float(end[index]) for key, end in zip(("mean", "ci_low", "ci_high"), found, strict=True)}

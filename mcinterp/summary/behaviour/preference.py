@@ -8,7 +8,7 @@ import xarray as xr
 
 from mcinterp.results import provenance_of
 from mcinterp.sharpening import SHIFT_CLASSES
-from mcinterp.statistics import Interval, bootstrap
+from mcinterp.statistics import bootstrap
 from mcinterp.summary.behaviour.lines import interval, table
 
 ORDER = ("greedy_gap", "kendall_tau", "top_k_jaccard")
@@ -73,7 +73,7 @@ def entry(read: xr.Dataset, draws: int) -> dict[str, Any]:
     def of(arrays: dict[str, xr.DataArray], kept: xr.DataArray) -> dict[str, Any]:
         means = [array.astype(float).where(kept).mean("position").values for array in arrays.values()]
         found = bootstrap(np.stack(means, axis=-1), groups, draws=draws)
-        return {name: ends(found, index) for index, name in enumerate(arrays)}
+        return {name: found.at(index) for index, name in enumerate(arrays)}
 
     return {
         "n_tokens": int((there & ~ending).sum()),
@@ -89,11 +89,6 @@ def by_base_rank(read: xr.Dataset, groups: list[str], draws: int) -> dict[str, d
     means = [read[name].mean("position").transpose("prompt", "base_rank").values.astype(float) for name in BY_RANK]
     found = bootstrap(np.stack(means, axis=-1), groups, draws=draws)
     return {
-        name: {measure: ends(found, (index, m)) for m, measure in enumerate(BY_RANK)}
+        name: {measure: found.at(index, m) for m, measure in enumerate(BY_RANK)}
         for index, name in enumerate(read["base_rank"].values.tolist())
     }
-
-
-def ends(interval: Interval, index: tuple[int, ...] | int) -> dict[str, float]:
-    """One element of an interval as plain numbers."""
-    return {key: float(end[index]) for key, end in zip(("mean", "ci_low", "ci_high"), interval, strict=True)}

@@ -8,7 +8,8 @@ import xarray as xr
 from mcinterp.behaviour.randomness.measures import autocorrelation
 from mcinterp.behaviour.randomness.support import short_name
 from mcinterp.results import provenance_of
-from mcinterp.statistics import Interval, bootstrap
+from mcinterp.statistics import bootstrap
+from mcinterp.summary.behaviour.cells import whole_and_held_out
 from mcinterp.summary.behaviour.lines import table
 
 MEASURES = {
@@ -65,9 +66,7 @@ def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
     found = []
     for frame, support in dict.fromkeys(pairs):
         here = (dataset["frame"] == frame) & (dataset["support"] == support)
-        for side, kept in (("all", here), ("held out", here & dataset["held_out"])):
-            if bool(kept.any()):
-                found.append(dataset.sel(prompt=kept).assign_attrs(side=side))
+        found += whole_and_held_out(dataset, here)
     return found
 
 
@@ -90,7 +89,7 @@ def cell_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
     mean = cell["value_share"].mean("prompt").transpose("stage", "value")
     entries = []
     for s, stage in enumerate(cell["stage"].values.tolist()):
-        measured = {name: ends(found, (s, m)) for m, name in enumerate(MEASURES)}
+        measured = {name: found.at(s, m) for m, name in enumerate(MEASURES)}
         best = cell["value"].values[int(np.nanargmax(mean.values[s]))]
         entries.append({**heading(cell, stage), "favourite": str(best), **measured})
     return entries
@@ -115,17 +114,12 @@ def earlier_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
             found = bootstrap(means, groups, draws=draws)
             numbers = np.stack([at[name].values.astype(float) for name in NUMBERS], axis=1)
             follows = bootstrap(numbers, groups, following, draws=draws)
-            measured = {name: ends(found, m) for m, name in enumerate(HISTORY)}
+            measured = {name: found.at(m) for m, name in enumerate(HISTORY)}
             entry = {**heading(at, stage), "earlier": step, "chance": chance, **measured}
-            entries.append({**entry, "autocorrelation": ends(follows)})
+            entries.append({**entry, "autocorrelation": follows.at()})
     return entries
 
 
 def following(numbers: np.ndarray) -> np.ndarray:
     """The autocorrelation over prompts and samples, from the last number and the next one's mean and variance."""
     return np.asarray(autocorrelation(*numbers.transpose(1, 0, 2)))
-
-
-def ends(interval: Interval, index: tuple[int, ...] | int = ()) -> dict[str, float]:
-    """One element of an interval as plain numbers."""
-    return {key: float(end[index]) for key, end in zip(("mean", "ci_low", "ci_high"), interval, strict=True)}

@@ -38,7 +38,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
     found: dict[str, Any] = {"stages": stages, "n_prompts": dataset.sizes["prompt"], "levels": {}, "steps": {}}
     for name in (*MEASURES, "marginal", "end_probability", "entropy_without_end"):
         ends = bootstrap(parts(dataset, name), dataset["template"].values.tolist(), levels_and_steps, draws=DRAWS)
-        each = [dict(zip(("mean", "ci_low", "ci_high"), map(float, row), strict=True)) for row in np.stack(ends).T]
+        each = [ends.at(index) for index in range(len(ends.mean))]
         found["levels"][name] = dict(zip(stages, each[: len(stages)], strict=True))
         pairs = [f"{before} to {after}" for before, after in pairwise(stages)]
         found["steps"][name] = dict(zip(pairs, each[len(stages) :], strict=True))

@@ -10,7 +10,8 @@ from mcinterp.behaviour.strings.bins import calibration_error, overconfidence
 from mcinterp.behaviour.strings.calibration import PARTS
 from mcinterp.results import provenance_of
 from mcinterp.statistics import Interval, mean_over_prompts
-from mcinterp.summary.behaviour.diversity import cells, part, resampled
+from mcinterp.summary.behaviour.cells import genre_cells, heading
+from mcinterp.summary.behaviour.diversity import resampled
 from mcinterp.summary.behaviour.lines import interval, table
 
 OF_STRINGS = ("modal_share", "modal_share_by_chance", "modal_share_of_base")
@@ -40,7 +41,7 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
         "n_samples": dataset.sizes["sample"],
         "temperature": provenance_of(dataset).get("temperature"),
         "settings": {str(n): v.attrs["settings"] for n, v in dataset.data_vars.items() if "settings" in v.attrs},
-        "cells": [entry for cell in cells(dataset) for entry in entries(cell, draws)],
+        "cells": [entry for cell in genre_cells(dataset) for entry in entries(cell, draws)],
     }
 
 
@@ -63,10 +64,9 @@ def entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
         measured |= of_calibration(cell, templates, draws)
     return [
         {
-            "genre": cell.attrs["cell"], "prompts": cell.attrs["side"], "stage": stage,
-            "n_prompts": cell.sizes["prompt"], "n_templates": len(set(templates)),
-            "levels": {name: part(found, 0, number) for name, found in measured.items()},
-            "differences": {name: part(found, 1, number) for name, found in measured.items()},
+            **heading(cell, stage),
+            "levels": {name: found.at(0, number) for name, found in measured.items()},
+            "differences": {name: found.at(1, number) for name, found in measured.items()},
             **named_strings(cell, number),
         }
         for number, stage in enumerate(cell["stage"].values.tolist())

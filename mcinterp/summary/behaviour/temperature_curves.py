@@ -7,8 +7,8 @@ import xarray as xr
 
 from mcinterp.behaviour.temperature_curves.rollouts import PLACE, stage_sums
 from mcinterp.behaviour.temperature_curves.sequence import fit, product_sums
-from mcinterp.landmarks import interval_entry
-from mcinterp.statistics import bootstrap, mean_over_prompts
+from mcinterp.statistics import Interval, bootstrap, mean_over_prompts
+from mcinterp.summary.behaviour.cells import genres_in
 from mcinterp.summary.behaviour.lines import interval, table
 
 CURVES = ("base_nll", "distinct", "sampled_entropy", "grammatical_share", "ended_share")
@@ -68,17 +68,14 @@ def about(entry: dict[str, Any]) -> dict[str, Any]:
 
 def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
     """The prompts of every genre, and all of them."""
-    genres = list(dict.fromkeys(dataset["genre"].values.tolist()))
-    chosen = ["all", *(genre for genre in genres if len(genres) > 1 and genre != "all")]
-    kept = [(dataset["genre"] == genre) | (genre == "all") for genre in chosen]
-    return [dataset.sel(prompt=k).assign_attrs(cell=genre) for genre, k in zip(chosen, kept, strict=True)]
+    return [dataset.sel(prompt=here).assign_attrs(cell=genre) for genre, here in genres_in(dataset)]
 
 
 def measured(cell: xr.Dataset, arrays: dict[str, xr.DataArray], draws: int) -> dict[str, Any]:
     """Means over prompts with intervals, of arrays over prompt alone."""
     values = np.stack([each.values.astype(float) for each in arrays.values()], axis=-1)
     found = bootstrap(values, cell["template"].values.tolist(), draws=draws)
-    return {name: interval_entry(found, index) for index, name in enumerate(arrays)}
+    return {name: found.at(index) for index, name in enumerate(arrays)}
 
 
 def curve_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
@@ -107,15 +104,12 @@ def validity_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
         return np.stack([crossing(one, temperatures, wanted) for one in mean])
 
     found = bootstrap(np.stack(ordered, axis=-1), cell["template"].values.tolist(), equal_validity, draws=draws)
-    found = [np.where(np.isnan(found.mean), np.nan, end) for end in found]
+    found = Interval(*(np.where(np.isnan(found.mean), np.nan, end) for end in found))
     return [
         {
             "genre": cell.attrs["cell"],
             "stage": stage,
-            **{
-                name: {key: float(end[s, i]) for key, end in zip(("mean", "ci_low", "ci_high"), found, strict=True)}
-                for i, name in enumerate(("temperature", "distinct", "sampled_entropy"))
-            },
+            **{name: found.at(s, i) for i, name in enumerate(("temperature", "distinct", "sampled_entropy"))},
         }
         for s, stage in enumerate(cell["stage"].values.tolist())
     ]
@@ -151,7 +145,7 @@ def scope_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
                         "genre": cell.attrs["cell"], "stage": stage, "written_by": by, "scope": scope,
                         "kl_a_position": float(whole.sum() / one["n_positions"].sum()),
                         "beta": float(one["scope_beta"].sel(scope=scope).median()),
-                        "share": interval_entry(found, 0),
+                        "share": found.at(0),
                         "completeness_error": float(abs(parts.sum() - whole.sum()) / max(whole.sum(), 0.1)),
                     }
                 )  # fmt: skip
@@ -176,7 +170,7 @@ def sequence_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
     for stage in later(cell, "branch_log_prob"):
         sums = stage_sums(cell, stage)
         found = bootstrap(sums, cell["template"].values.tolist(), slopes, draws=draws)
-        figures = {name: interval_entry(found, index) for index, name in enumerate(SLOPES)}
+        figures = {name: found.at(index) for index, name in enumerate(SLOPES)}
         entries.append(
             {
                 "genre": cell.attrs["cell"],

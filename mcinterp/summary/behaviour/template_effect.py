@@ -7,7 +7,7 @@ import xarray as xr
 
 from mcinterp.behaviour.template_effect.contrasts import contrasts
 from mcinterp.effects import effects
-from mcinterp.statistics import bootstrap
+from mcinterp.statistics import ENDS, bootstrap
 from mcinterp.summary.behaviour.lines import interval
 
 DRAWS = 1000
@@ -18,7 +18,6 @@ MEASURES: dict[str, str] = {
     "distinct": "different samples (share)",
 }
 EFFECTS = ("weights", "template", "interaction")
-ENDS = ("mean", "ci_low", "ci_high")
 
 
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
@@ -57,22 +56,16 @@ def of_measure(dataset: xr.Dataset, name: str) -> tuple[dict[str, Any], dict[str
     stages, renderings = dataset["stage"].values.tolist(), dataset["rendering"].values.tolist()
     values = dataset[name].transpose("prompt", "stage", "rendering").values.astype(float)
     groups = dataset["template"].values.tolist()
-    levels = np.stack(bootstrap(values, groups, draws=DRAWS))
+    levels = bootstrap(values, groups, draws=DRAWS)
     cells = {
-        stage: {rendering: ends(levels[:, s, r]) for r, rendering in enumerate(renderings)}
-        for s, stage in enumerate(stages)
+        stage: {rendering: levels.at(s, r) for r, rendering in enumerate(renderings)} for s, stage in enumerate(stages)
     }
     changes = {}
     for s, stage in enumerate(stages[1:], 1):
         design = np.stack(contrasts(values[:, [0, s]]), axis=1)
-        intervals = np.stack(bootstrap(design, groups, draws=DRAWS))
-        changes[stage] = {effect: ends(intervals[:, e]) for e, effect in enumerate(EFFECTS)}
+        intervals = bootstrap(design, groups, draws=DRAWS)
+        changes[stage] = {effect: intervals.at(e) for e, effect in enumerate(EFFECTS)}
     return cells, changes
-
-
-def ends(values: np.ndarray) -> dict[str, float]:
-    """A mean with the ends of its interval."""
-    return dict(zip(ENDS, map(float, values), strict=True))
 
 
 def keys(dataset: xr.Dataset, metric: str) -> dict[str, Any]:
