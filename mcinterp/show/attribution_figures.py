@@ -12,7 +12,7 @@ from mcinterp.effects import effects, main_metric
 from mcinterp.landmarks import final_distribution
 from mcinterp.parts import mean_parts
 from mcinterp.show.patch_figures import HEADER, panels
-from mcinterp.show.theme import BASE, DIVERGING, TUNED, part_scale, themed
+from mcinterp.show.theme import BASE, DIVERGING, LINE, MUTED, TUNED, part_scale, themed
 
 BAR, MOST_BARS = 15, 60
 KL_PARTS = {"temperature_kl": "temperature", "frequency_kl": "frequency", "reordering_kl": "reordering"}
@@ -37,7 +37,7 @@ def parts_bars(dataset: xr.Dataset, name: str = "attribution", *, along: str = "
     colour = alt.Color("site:N", scale=part_scale(sites), sort=sites, title=None)
     tooltip = [along, *(alt.Tooltip(f"{each}:Q", format="+.3f") for each in ("mean", "low", "high", "share"))]
     bars = plain.mark_bar(size=BAR - 4).encode(y=alt.Y("mean:Q", title="nats"), color=colour, tooltip=tooltip)
-    ends = plain.mark_rule(color="#444").encode(y=alt.Y("low:Q"), y2="high:Q")
+    ends = plain.mark_rule(color=LINE).encode(y=alt.Y("low:Q"), y2="high:Q")
     sized = alt.layer(bars, ends).properties(width=alt.Step(BAR), height=170)
     facet = alt.Facet("panel:N", header=HEADER, sort=list(titles.values()))
     return themed(sized.facet(facet, columns=2).properties(title=title))
@@ -65,7 +65,7 @@ def graft_bars(grafts: xr.Dataset) -> Any:
     bars = plain.mark_bar(size=BAR - 4).encode(
         y=alt.Y("share:Q", title="share of the gap"), color=colour, tooltip=tooltip
     )
-    ends = plain.mark_rule(color="#444").encode(y=alt.Y("share_low:Q"), y2="share_high:Q")
+    ends = plain.mark_rule(color=LINE).encode(y=alt.Y("share_low:Q"), y2="share_high:Q")
     sized = alt.layer(bars, ends).properties(width=alt.Step(BAR), height=170)
     facet = alt.Facet("panel:N", header=HEADER, sort=list(titles.values()))
     return themed(sized.facet(facet, columns=2).properties(title="How far one grafted group moves the recipient"))
@@ -101,7 +101,7 @@ def screen_points(screen: xr.Dataset) -> Any:
     table = mean[mean["exact"].notnull()].drop(columns=["donor_stage", "recipient_stage"])
     far = float(max(np.nanmax(np.abs(table[name])) for name in ("estimate", "exact")))
     line = alt.Chart(alt.Data(values=[{"a": -far, "b": -far}, {"a": far, "b": far}])).mark_line(
-        color="#999", strokeDash=[3, 3]
+        color=MUTED, strokeDash=[3, 3]
     )
     points = alt.Chart(table, title="Attribution patching beside exact patches").mark_point(filled=True, size=50)
     return themed(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import BASE, SEQUENTIAL, themed
+from mcinterp.show.theme import BASE, LINE, PAPER, SEQUENTIAL, themed
 
 ROW, COLUMN, PANEL, LABELS = 19, 50, 130, 300
 PNG_SCALE = 2
@@ -49,11 +49,11 @@ def top_1_map(means: xr.Dataset, order: list[str]) -> Any:
         y=methods_axis(order, labels=True),
     )
     scale = alt.Scale(scheme=SEQUENTIAL, domain=[0, 1])
-    cells = plain.mark_rect(stroke="white").encode(
+    cells = plain.mark_rect(stroke=PAPER).encode(
         color=alt.Color("top_1:Q", scale=scale, legend=None),
         tooltip=["method", "kind", alt.Tooltip("top_1:Q", format=".2f")],
     )
-    ink = alt.when(f"datum.top_1 > {LIGHT_FROM}").then(alt.value("#1c1c1e")).otherwise(alt.value("white"))
+    ink = alt.when(f"datum.top_1 > {LIGHT_FROM}").then(alt.value("black")).otherwise(alt.value("white"))
     words = plain.mark_text(fontSize=10).encode(text="said:N", color=ink)
     size = {"width": alt.Step(COLUMN), "height": alt.Step(ROW)}
     return alt.layer(cells, words).properties(**size)
@@ -83,7 +83,7 @@ def seconds_panel(whole: xr.Dataset, order: list[str]) -> Any:
     """Mean processor time of a task, on a logarithmic axis."""
     table = pd.DataFrame({"method": order, "seconds": np.maximum(whole["seconds"].values.astype(float), 1e-3)})
     axis = alt.Axis(orient="top", values=DECADES, format="~g", labelFlush=False, labelOverlap=False)
-    points = alt.Chart(table).mark_point(filled=True, size=45, color="#555", opacity=1)
+    points = alt.Chart(table).mark_point(filled=True, size=45, color=LINE, opacity=1)
     return points.encode(
         y=methods_axis(order),
         x=alt.X("seconds:Q", title="seconds a task", scale=alt.Scale(type="log"), axis=axis),

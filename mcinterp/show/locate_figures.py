@@ -8,11 +8,11 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.run import Run
-from mcinterp.show.theme import DIVERGING, part_scale, themed
+from mcinterp.show.theme import DIVERGING, FAINT, LINE, MUTED, part_scale, themed
 from mcinterp.verification.table import verification_table
 
 MOST_ROWS, BAR, CELL, LEAST_NAMED, MOST_POSITIONS = 16, 15, 38, 0.2, 32
-PROMPTS, AXIS = ("#6f7b88", "#c3c9d1"), [-0.25, 1.5]
+PROMPTS, AXIS = (LINE, FAINT), [-0.25, 1.5]
 WAYS = {"necessity": "undoes", "sufficiency": "brings"}
 KINDS = {
     "update": "update (counts)",
@@ -64,7 +64,7 @@ def ranking(sites: xr.Dataset, *, title: str = "Share of the collapse") -> Any:
         color=alt.Color("site:N", scale=part_scale(kinds), sort=kinds, title=None),
         tooltip=tooltip,
     )
-    ends = plain.mark_rule(color="#444").encode(x=alt.X("ci_low:Q"), x2="ci_high:Q")
+    ends = plain.mark_rule(color=LINE).encode(x=alt.X("ci_low:Q"), x2="ci_high:Q")
     return themed(alt.layer(bars, ends).properties(width=300, height=alt.Step(BAR + 3), title=title))
 
 
@@ -86,7 +86,7 @@ def evidence_map(sites: xr.Dataset) -> Any:
         tooltip=["component", "kind", alt.Tooltip("share:Q", format=".3f")],
     )
     words = plain.mark_text(fontSize=10).encode(
-        text="words:N", color=alt.condition(f"abs(datum.share) > {0.6 * far}", alt.value("white"), alt.value("#333"))
+        text="words:N", color=alt.condition(f"abs(datum.share) > {0.6 * far}", alt.value("white"), alt.value("black"))
     )
     title = "What each kind of evidence says"
     return themed((boxes + words).properties(width=alt.Step(CELL), height=alt.Step(BAR + 3), title=title))
@@ -114,7 +114,7 @@ def action(sites: xr.Dataset) -> Any:
         tooltip=["component", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("graft_necessity", "graft_sufficiency"))],
     )  # fmt: skip
     words = alt.Chart(named).mark_text(dx=7, dy=-6, align="left", fontSize=11).encode(x=x, y=y, text="component:N")
-    hints = alt.Chart(corners).mark_text(fontSize=10, color="#8a8a90", fontStyle="italic", dy=13).encode(
+    hints = alt.Chart(corners).mark_text(fontSize=10, color=MUTED, fontStyle="italic", dy=13).encode(
         x=alt.X("x:Q"), y=alt.Y("y:Q"), text="says:N"
     )  # fmt: skip
     return themed((hints + points + words).properties(width=300, height=260, title="How single sites act"))
@@ -163,5 +163,5 @@ def verification_bars(table: xr.Dataset) -> Any:
         color=colour,
         tooltip=["what", "prompts", alt.Tooltip("regained:Q", format=".3f")],
     )
-    ends = plain.mark_rule(color="#444").encode(x=alt.X("regained_low:Q"), x2="regained_high:Q")
+    ends = plain.mark_rule(color=LINE).encode(x=alt.X("regained_low:Q"), x2="regained_high:Q")
     return themed(alt.layer(bars, ends).properties(width=320, height=alt.Step(9), title="What undoing brings back"))

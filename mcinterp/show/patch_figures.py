@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.effects import effects, first_read, interaction, main_metric
-from mcinterp.show.theme import DIVERGING, site_scale, themed
+from mcinterp.show.theme import DIVERGING, LINE, MUTED, site_scale, themed
 
 FAR, LEAST_FAR, MAP_WIDTH = 0.995, 0.02, 300
 HEADER = alt.Header(title=None, labelFontSize=12, labelFontWeight=600, labelAnchor="start")
@@ -40,7 +40,7 @@ def effects_by_layer(found: xr.Dataset) -> Any:
     tooltip = ["site", "layer", "what", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("share", "low", "high"))]
     plain = alt.Chart().encode(x=x, color=colour)
     parts = [
-        alt.Chart().mark_rule(color="#999", strokeDash=[2, 2]).encode(y=alt.Y("one:Q")),
+        alt.Chart().mark_rule(color=MUTED, strokeDash=[2, 2]).encode(y=alt.Y("one:Q")),
         plain.transform_filter(alt.datum.what == OWN).mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q"),
         plain.mark_line().encode(y=y, strokeDash=dash),
         plain.transform_filter(alt.datum.what == OWN).mark_point(filled=True, size=36).encode(y=y, tooltip=tooltip),
@@ -112,10 +112,10 @@ def interaction_by_layer(patched: xr.Dataset) -> Any:
     y = alt.Y("interaction:Q", title=f"{metric.replace('_', ' ')} (nats)")
     plain = alt.Chart().encode(x=x)
     parts = [
-        alt.Chart().mark_rule(color="#999").encode(y="zero:Q"),
-        plain.mark_area(opacity=0.15, color="#555").encode(y=alt.Y("interaction_low:Q"), y2="interaction_high:Q"),
-        plain.mark_line(color="#555").encode(y=y),
-        plain.mark_point(color="#555", filled=True).encode(y=y, tooltip=["pair", "layer", "interaction"]),
+        alt.Chart().mark_rule(color=MUTED).encode(y="zero:Q"),
+        plain.mark_area(opacity=0.15, color=LINE).encode(y=alt.Y("interaction_low:Q"), y2="interaction_high:Q"),
+        plain.mark_line(color=LINE).encode(y=y),
+        plain.mark_point(color=LINE, filled=True).encode(y=y, tooltip=["pair", "layer", "interaction"]),
     ]
     layered = alt.layer(*parts, data=table).properties(width=300, height=230)
     faceted = layered.facet(alt.Facet("pair:N", header=HEADER, sort=table["pair"].unique().tolist()), columns=1)

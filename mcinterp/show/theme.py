@@ -1,13 +1,16 @@
 """One visual language: a stage keeps its colour in every picture (Okabe-Ito, safe for colour-blind readers)."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
 BASE, TUNED = "#0072B2", "#D55E00"
+INK, LINE, MUTED, FAINT, GRID, PAPER = "#1c1c1e", "#444446", "#8a8a8c", "#c9c9cd", "#e5e5e7", "#ffffff"
+DARK = {INK: "#f4f4f6", LINE: "#c6c6ca", MUTED: "#98989c", FAINT: "#57575c", GRID: "#38383c", PAPER: "#18181b"}
 BETWEEN = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-SITES = ("#1c1c1e", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#999999")
+SITES = (INK, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#999999")
 SEQUENTIAL, DIVERGING = "viridis", "blueorange"
 FONT = "system-ui, sans-serif"
 
@@ -27,12 +30,29 @@ def stage_scale(stages: Sequence[str]) -> alt.Scale:
 def themed(chart: Any) -> Any:
     """A chart in the house style."""
     return (
-        chart.configure(font=FONT)
+        chart.configure(font=FONT, background=PAPER)
         .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#e5e5e5")
-        .configure_title(fontSize=13, anchor="start", fontWeight=600)
-        .configure_legend(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
-    )
+        .configure_axis(
+            labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor=GRID, domainColor=MUTED,
+            tickColor=MUTED, labelColor=INK, titleColor=INK,
+        )
+        .configure_title(fontSize=13, anchor="start", fontWeight=600, color=INK, subtitleColor=LINE)
+        .configure_header(labelColor=INK, titleColor=INK)
+        .configure_text(color=INK)
+        .configure_rule(color=LINE)
+        .configure_legend(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", labelColor=INK, titleColor=INK)
+    )  # fmt: skip
+
+
+def dark(specification: dict[str, Any]) -> dict[str, Any]:
+    """A chart's specification (`chart.to_dict()`) for a dark page: the same picture with inks and paper exchanged.
+
+    What stands on coloured cells keeps its black or white, and stages and sites keep their colours.
+    """
+    text = json.dumps(specification)
+    for light, other in DARK.items():
+        text = text.replace(json.dumps(light), json.dumps(other))
+    return json.loads(text)
 
 
 def site_scale(sites: Sequence[str]) -> alt.Scale:
@@ -41,7 +61,7 @@ def site_scale(sites: Sequence[str]) -> alt.Scale:
 
 
 PARTS = {"embed": "#8c6d31", "attn": "#009E73", "kv": "#56B4E9", "mlp": "#CC79A7", "norm": "#999999"}
-PARTS |= {"unembed": "#1c1c1e", "attn_out": "#009E73", "mlp_out": "#CC79A7", "layer": "#CC79A7"}
+PARTS |= {"unembed": INK, "attn_out": "#009E73", "mlp_out": "#CC79A7", "layer": "#CC79A7"}
 
 
 def part_scale(sites: Sequence[str]) -> alt.Scale:

@@ -9,13 +9,12 @@ import xarray as xr
 
 from mcinterp.results import provenance_of
 from mcinterp.show.behaviour.panels import colour, small
-from mcinterp.show.theme import themed
+from mcinterp.show.theme import LINE, MUTED, PAPER, themed
 from mcinterp.statistics import ENDS, bootstrap
 from mcinterp.summary.behaviour.canned import ASKED, FLAT, POST, by_noun, improbability, spread, starts
 
-DRAWS, NAMED, LINE = 200, 2, 5
+DRAWS, NAMED, ROW = 200, 2, 5
 WIDE, LOW, HIGH, GAP = 210, 150, 290, 26
-INK, PALE = "#444", "#8a8a8a"
 ROOM = (0.17, 0.035)
 TICKS = (1e-12, 1e-9, 1e-6, 1e-4, 1e-2, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
@@ -104,7 +103,7 @@ def dots(table: pd.DataFrame, rows: str, stages: list[str], title: str, axis: st
     points = plain.mark_point(filled=True, size=28, opacity=1).encode(
         x=alt.X("mean:Q", title=axis, scale=scale, axis=where), tooltip=[rows, "stage", *ENDS]
     )
-    return alt.layer(rules, points).properties(width=WIDE - 50, height=alt.Step(LINE), title=small(title))
+    return alt.layer(rules, points).properties(width=WIDE - 50, height=alt.Step(ROW), title=small(title))
 
 
 def scatter(table: pd.DataFrame, stages: list[str]) -> Any:
@@ -124,8 +123,8 @@ def scatter(table: pd.DataFrame, stages: list[str]) -> Any:
     hollow = chart.transform_filter("datum.held_out").mark_point(filled=False, size=22, opacity=0.9, strokeWidth=1.1)
     text = alt.Chart(labels(table, stages)).encode(x=x, y=y, text="noun:N")
     words = [
-        text.mark_text(align="left", dx=5, fontSize=9, color="white", stroke="white", strokeWidth=3),
-        text.mark_text(align="left", dx=5, fontSize=9, color=INK),
+        text.mark_text(align="left", dx=5, fontSize=9, color=PAPER, stroke=PAPER, strokeWidth=3),
+        text.mark_text(align="left", dx=5, fontSize=9, color=LINE),
     ]
     title = small("A dot a noun; hollow: held out")
     return alt.layer(filled, hollow, *words).properties(width=HIGH, height=HIGH, title=title)
@@ -157,8 +156,8 @@ def slopes(dataset: xr.Dataset, stages: list[str]) -> Any:
     )
     width = spread(dataset)
     axis = "log-odds of the opening for one s.d. of surprise"
-    zero = alt.Chart(pd.DataFrame({"mean": [0.0]})).mark_rule(strokeDash=[3, 3], color=PALE).encode(x="mean:Q")
+    zero = alt.Chart(pd.DataFrame({"mean": [0.0]})).mark_rule(strokeDash=[3, 3], color=MUTED).encode(x="mean:Q")
     flat = ": too alike to tell" if width < FLAT else ""
     title = f"Slope on surprise (s.d. {width:.2g} nats{flat})"
     chart = alt.layer(zero, dots(table, "prompts", stages, title, axis, zero=False))
-    return chart.properties(width=HIGH, height=alt.Step(LINE + 2), title=small(title))
+    return chart.properties(width=HIGH, height=alt.Step(ROW + 2), title=small(title))

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.theme import MUTED, stage_scale, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.contexts import summary
 
@@ -46,7 +46,7 @@ def dots(table: pd.DataFrame, stages: list[str], order: list[str], x: str, title
     rules = plain.mark_rule(strokeWidth=1.5).encode(x=alt.X("ci_low:Q", title=x), x2="ci_high:Q")
     tooltip = ["name", "stage", *(alt.Tooltip(f"{end}:Q", format=".3f") for end in ENDS)]
     points = plain.mark_point(filled=True, size=26, opacity=1).encode(x=alt.X("mean:Q", title=x), tooltip=tooltip)
-    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#999", strokeDash=[3, 3]).encode(x="zero:Q")
+    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=MUTED, strokeDash=[3, 3]).encode(x="zero:Q")
     return alt.layer(zero, rules, points).properties(width=WIDTH, height=alt.Step(OFFSET), title=title)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.behaviour.panels import colour, small
-from mcinterp.show.theme import themed
+from mcinterp.show.theme import FAINT, MUTED, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.endings import pooled, summary
 
@@ -83,7 +83,7 @@ def kept(cells: list[dict[str, Any]], stages: list[str]) -> Any:
     points = chart.mark_point(filled=True, size=30, opacity=1).encode(
         x=alt.X("mean:Q", title="different ones, over the base's", axis=axis), tooltip=["genre", "stage", *ENDS]
     )
-    one = alt.Chart(pd.DataFrame({"mean": [1.0]})).mark_rule(strokeDash=[3, 3], color="#8a8a8a").encode(x="mean:Q")
+    one = alt.Chart(pd.DataFrame({"mean": [1.0]})).mark_rule(strokeDash=[3, 3], color=MUTED).encode(x="mean:Q")
     return alt.layer(one, rules, points).properties(width=WIDTH - 30, height=HEIGHT, title=small("Rare outcomes kept"))
 
 
@@ -105,7 +105,7 @@ def outcomes(dataset: xr.Dataset, genre: str, stages: list[str], *, axis: bool) 
               axis=alt.Axis(domain=False, ticks=False, labelLimit=150, labelFontSize=9, labelPadding=8))  # fmt: skip
     x = alt.X("share:Q", title="share of texts", axis=alt.Axis(tickCount=4, labels=axis))
     chart = alt.Chart(table).encode(y=y)
-    range_ = chart.mark_rule(color="#d0d0d0").encode(x=alt.X("min(share):Q", title="share of texts"), x2="max(share):Q")
+    range_ = chart.mark_rule(color=FAINT).encode(x=alt.X("min(share):Q", title="share of texts"), x2="max(share):Q")
     points = chart.mark_point(filled=True, size=34, opacity=1).encode(
         x=x, color=colour(stages, "bottom"), tooltip=["outcome", "stage", alt.Tooltip("share:Q", format=".3f")]
     )

@@ -12,7 +12,7 @@ from mcinterp.behaviour.multiverse.views import branch, tree_of
 from mcinterp.results import provenance_of
 from mcinterp.show.behaviour.multiverse_blocks import icicles
 from mcinterp.show.behaviour.panels import colour, small
-from mcinterp.show.theme import themed
+from mcinterp.show.theme import MUTED, themed
 from mcinterp.statistics import bootstrap
 
 SMALL, FLAT, DRAWS, LISTED = 196, 125, 300, 8
@@ -35,7 +35,7 @@ def picture(dataset: xr.Dataset, prompt: int | None = None, beginning: str | Non
     if beginning is not None:
         tree, said = branch(tree, beginning), said + beginning
     title = alt.TitleParams(
-        f"All continuations of: {said.replace(NEWLINE, ' / ')}", subtitle=reading(dataset), subtitleColor="#666"
+        f"All continuations of: {said.replace(NEWLINE, ' / ')}", subtitle=reading(dataset), subtitleColor=MUTED
     )
     return themed(alt.vconcat(icicles([tree]).properties(title=title), measured(dataset), spacing=22))
 
@@ -50,7 +50,7 @@ def explorer(dataset: xr.Dataset, prompts: Sequence[int] | None = None) -> Any:
         for prompt in np.argsort(-gained(dataset).values, kind="stable").tolist():
             best.setdefault(str(dataset["template"].values[prompt]), prompt)
         prompts = list(best.values())[:LISTED]
-    title = alt.TitleParams("All continuations", subtitle=reading(dataset), subtitleColor="#666")
+    title = alt.TitleParams("All continuations", subtitle=reading(dataset), subtitleColor=MUTED)
     return themed(icicles([tree_of(dataset, prompt) for prompt in prompts]).properties(title=title))
 
 

@@ -8,11 +8,10 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.behaviour.multiverse_layout import blocks, gaps, words
-from mcinterp.show.theme import stage_colours
+from mcinterp.show.theme import FAINT, LINE, PAPER, stage_colours
 
 WIDTH, HEIGHT, COLUMNS = 440, 235, 2
 LEAST, LEGIBLE, CHARACTER, DIGITS = 0.002, 0.045, 5.2, 6
-CUT, END, INK = "#e4e4e4", "#222222", "#111111"
 
 
 def icicles(trees: Sequence[xr.Dataset]) -> Any:
@@ -52,9 +51,9 @@ def icicle(trees: Sequence[xr.Dataset], k: int) -> Any:
     place = {"x": x, "y": y, "y2": f"high_{k}:Q"}
     tables = [blocks(tree, LEAST) for tree in trees]
     layers = [
-        rectangles(joined([gaps(tree, LEAST) for tree in trees]), 0.5, CUT).encode(**place),
+        rectangles(joined([gaps(tree, LEAST) for tree in trees]), 0.5, FAINT).encode(**place),
         bars(joined(tables), stages, k).encode(**place).properties(name=f"blocks_{k}"),
-        rectangles(joined(tables).query("ended"), 0.25, END).encode(**place, tooltip=tooltip(stages)),
+        rectangles(joined(tables).query("ended"), 0.25, LINE).encode(**place, tooltip=tooltip(stages)),
         text(joined([said(*each, stages[k], depth) for each in zip(trees, tables, strict=True)]), k, top, bottom, x),
     ]
     colour = stage_colours(stages)[stages[k]]
@@ -77,7 +76,7 @@ def bars(table: pd.DataFrame, stages: list[str], k: int) -> Any:
     """The tokens of texts that go on, the fuller the surer they are."""
     opacity = alt.Opacity(f"next_{k}:Q", scale=alt.Scale(domain=[0, 1], range=[0.16, 0.72]), legend=None)
     marks = shown_only(table.query("not ended")).mark_rect(
-        clip=True, color=stage_colours(stages)[stages[k]], stroke="white", strokeWidth=0.4
+        clip=True, color=stage_colours(stages)[stages[k]], stroke=PAPER, strokeWidth=0.4
     )
     return marks.encode(x2="depth:Q", opacity=opacity, tooltip=tooltip(stages))
 
@@ -85,7 +84,7 @@ def bars(table: pd.DataFrame, stages: list[str], k: int) -> Any:
 def rectangles(table: pd.DataFrame, width: float, colour: str) -> Any:
     """Blocks of one colour and a width, in columns."""
     wide = table.assign(right=table["left"] + width)
-    return shown_only(wide).mark_rect(clip=True, color=colour, stroke="white", strokeWidth=0.4).encode(x2="right:Q")
+    return shown_only(wide).mark_rect(clip=True, color=colour, stroke=PAPER, strokeWidth=0.4).encode(x2="right:Q")
 
 
 def text(table: pd.DataFrame, k: int, top: str, bottom: str, x: alt.X) -> Any:
@@ -93,7 +92,7 @@ def text(table: pd.DataFrame, k: int, top: str, bottom: str, x: alt.X) -> Any:
     legible = f"(datum.high_{k} - datum.low_{k}) / ({bottom} - {top}) > {LEGIBLE}"
     chart = shown_only(table).transform_filter(legible)
     chart = chart.transform_calculate(middle=f"(datum.low_{k} + datum.high_{k}) / 2")
-    marks = chart.mark_text(clip=True, align="left", dx=2, fontSize=9.5, color=INK)
+    marks = chart.mark_text(clip=True, align="left", dx=2, fontSize=9.5, color="black")
     return marks.encode(x=x, y=alt.Y("middle:Q", axis=None), text="word:N")
 
 

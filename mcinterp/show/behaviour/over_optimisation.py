@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_colours, stage_scale, themed
+from mcinterp.show.theme import FAINT, LINE, MUTED, stage_colours, stage_scale, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.over_optimisation import summary
 
 DRAWS = 300
 WIDE, HIGH = 250, 165
-PATH, INK = "#b5b5b5", "#333"
 ROOM, APART = 1.28, 0.06
-MANY, BETWEEN = 7, "#8a8a8a"
+MANY = 7
 X = "sqrt(KL(stage || base)) in sqrt(nats)"
 PANELS = {
     "reward": ("Reward that is optimised", "mean reward"),
@@ -42,7 +41,7 @@ def picture(dataset: xr.Dataset) -> Any:
         if part
     ]
     word = f"Attractor of the run: “{found['attractor']}”" if found["attractor"] else "The run has no attractor"
-    title = alt.Title(word, fontWeight="normal", fontSize=12, color=INK, offset=12)
+    title = alt.Title(word, fontWeight="normal", fontSize=12, color=LINE, offset=12)
     return themed(alt.vconcat(*lines, spacing=14).properties(title=title))
 
 
@@ -88,7 +87,7 @@ def panel(table: pd.DataFrame, name: str, stages: list[str], under: bool) -> Any
     y = alt.Y("mean:Q", title=axis, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, minExtent=30))
     colour = alt.Color("stage:N", scale=colours(stages), legend=None)
     plain = alt.Chart(here).encode(x=x)
-    path = plain.mark_line(color=PATH, strokeWidth=1.5).encode(y=y, order="order:O")
+    path = plain.mark_line(color=FAINT, strokeWidth=1.5).encode(y=y, order="order:O")
     spread = plain.mark_rule(strokeWidth=1.5).encode(y=alt.Y("ci_low:Q", title=axis), y2="ci_high:Q", color=colour)
     tooltip = ["stage", *(alt.Tooltip(f"{end}:Q", format=".3f") for end in ("x", *ENDS))]
     points = plain.mark_point(filled=True, opacity=1, size=45).encode(y=y, color=colour, tooltip=tooltip)
@@ -102,7 +101,7 @@ def colours(stages: list[str]) -> alt.Scale:
     if len(stages) <= MANY:
         return stage_scale(stages)
     ends = stage_colours([stages[0], stages[-1]])
-    return alt.Scale(domain=stages, range=[ends.get(stage, BETWEEN) for stage in stages])
+    return alt.Scale(domain=stages, range=[ends.get(stage, MUTED) for stage in stages])
 
 
 def labels(plain: Any, y: alt.Y) -> list[Any]:
@@ -110,7 +109,7 @@ def labels(plain: Any, y: alt.Y) -> list[Any]:
     sides = {"right": ("left", 6), "left": ("right", -6)}
     return [
         plain.transform_filter(f"datum.named && datum.side == '{side}'")
-        .mark_text(align=align, dx=dx, dy=-7, fontSize=10, color=INK)
+        .mark_text(align=align, dx=dx, dy=-7, fontSize=10, color=LINE)
         .encode(y=y, text="label:N")
         for side, (align, dx) in sides.items()
     ]

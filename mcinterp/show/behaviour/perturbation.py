@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.behaviour.panels import colour
-from mcinterp.show.theme import themed
+from mcinterp.show.theme import MUTED, themed
 from mcinterp.statistics import ENDS, bootstrap
 from mcinterp.summary.behaviour.perturbation import curves_of, summary
 
@@ -18,7 +18,6 @@ TITLES = {
     "matched": "base, at the stage's entropy",
 }
 WIDTH, LINE, DRAWS = 205, 6, 300
-GREY = "#8a8a8a"
 
 
 def picture(dataset: xr.Dataset) -> Any:
@@ -123,7 +122,7 @@ def same_endings(cells: list[dict[str, Any]], decoding: str, stages: list[str], 
 def beyond(cells: list[dict[str, Any]], stages: list[str], order: list[str]) -> Any:
     """What a stage has beyond the base at equal entropy."""
     table = rows(cells, "sampled", "beyond_matched")
-    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=GREY, strokeDash=[3, 3]).encode(x="zero:Q")
+    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=MUTED, strokeDash=[3, 3]).encode(x="zero:Q")
     found = dots(table.query("stage != @stages[0]"), stages, lines(order), "same last sentence, stage minus base")
     return alt.layer(zero, found).properties(
         width=1.4 * WIDTH, height=alt.Step(LINE), title="Beyond the base at the same entropy (sampled)"

@@ -6,13 +6,12 @@ import altair as alt
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.theme import LINE, stage_scale, themed
 from mcinterp.summary.behaviour.planning import NEXT, summary
 
 WIDE, HIGH = 150, 105
 DRAWS = 300
 ROWS = ("base", "matched", "stage")
-INK = "#444"
 LEGEND = alt.Legend(title=None, orient="bottom", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3)
 
 
@@ -69,7 +68,7 @@ def probe_panel(table: pd.DataFrame, stages: list[str], row: int, target: str, f
     scale = alt.Scale(domain=[min(-0.02, low), 1.05 * max(high, 0.05)], nice=False)
     title = row_name(row, stages) if first else None
     lines = layered(here, stages, title, scale, last)
-    control = alt.Chart(here).mark_line(color=INK, strokeDash=[4, 3], strokeWidth=1)
+    control = alt.Chart(here).mark_line(color=LINE, strokeDash=[4, 3], strokeWidth=1)
     control = control.encode(x=layer_axis(last), y=alt.Y("mean(control):Q", title=title, scale=scale))
     panel = alt.layer(control, *lines).properties(width=WIDE, height=HIGH)
     name = "last word of the next line" if target == "line end" else f"{target} tokens ahead"
@@ -121,7 +120,7 @@ def patch_panel(table: pd.DataFrame, stages: list[str], reach: str, first: bool)
     low, high = ends_of(here)
     scale = alt.Scale(domain=[min(-0.01, low), 1.05 * max(high, 0.02)], nice=False)
     axis = "effect / donor prompt's"
-    control = alt.Chart(here).mark_line(color=INK, strokeDash=[4, 3], strokeWidth=1)
+    control = alt.Chart(here).mark_line(color=LINE, strokeDash=[4, 3], strokeWidth=1)
     control = control.encode(x=layer_axis(True), y=alt.Y("mean(control):Q", title=axis, scale=scale))
     title = "on the next token (control)" if reach == NEXT else "on the token planned behind forced words"
     drawn = alt.layer(control, *layered(here, stages, axis, scale, True))

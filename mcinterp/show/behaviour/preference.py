@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.results import provenance_of
-from mcinterp.show.theme import stage_colours, stage_scale, themed
+from mcinterp.show.theme import LINE, stage_colours, stage_scale, themed
 from mcinterp.statistics import bootstrap
 from mcinterp.summary.behaviour.preference import WHERE
 
@@ -132,7 +132,7 @@ def rank_lines(read: xr.Dataset, name: str, where: str, stages: list[str], title
     cut = WHERE[where](read)
     table = interval_table(cut[name].mean("position"), "base_rank", cut["template"].values.tolist())
     x = alt.X("base_rank:O", sort=read["base_rank"].values.tolist(), title="rank", axis=alt.Axis(labelAngle=-60))
-    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color="#444", strokeDash=[3, 3], strokeWidth=0.7)
+    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=LINE, strokeDash=[3, 3], strokeWidth=0.7)
     return alt.layer(zero.encode(y="zero:Q"), *lines(table, x, axis, stages)).properties(
         width=NARROW, height=TALL, title=alt.Title(title, frame="group", fontSize=12, fontWeight="normal")
     )

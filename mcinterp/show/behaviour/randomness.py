@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.behaviour.randomness.support import FRAMES, short_name
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.theme import LINE, PAPER, stage_scale, themed
 from mcinterp.summary.behaviour.randomness import summary
 
 NUMBERS = "0-100"
@@ -16,7 +16,6 @@ ENDS = ("mean", "low", "high")
 NAMED_FROM = 0.05
 DRAWS = 300
 WIDE, FLAT, ROW = 165, 58, 7
-INK = "#444"
 LEGEND = alt.Legend(title=None, orient="bottom", symbolOpacity=1, symbolSize=70)
 
 
@@ -113,7 +112,7 @@ def number_panel(table: pd.DataFrame, stage: str, frame: str, stages: list[str],
     colour = alt.Color("stage:N", scale=stage_scale(stages), legend=None)
     tooltip = ["stage", "frame", "number", alt.Tooltip("share:Q", format=".4f")]
     bars = alt.Chart(here).mark_bar(size=1.35).encode(x=x, y=y, y2="least:Q", color=colour, tooltip=tooltip)
-    flat = alt.Chart(here).mark_rule(color=INK, strokeDash=[3, 3], strokeWidth=0.7).encode(y="mean(uniform):Q")
+    flat = alt.Chart(here).mark_rule(color=LINE, strokeDash=[3, 3], strokeWidth=0.7).encode(y="mean(uniform):Q")
     drawn = alt.layer(bars, flat, *favourite(here, x)).properties(width=WIDE, height=FLAT)
     head = alt.Title(frame, anchor="middle", frame="group", fontWeight="normal")
     return drawn.properties(title=head) if stage == stages[0] else drawn
@@ -126,7 +125,7 @@ def favourite(here: pd.DataFrame, x: alt.X) -> list[Any]:
         return []
     best = best.assign(word=[f"{best['number'].iloc[0]} ({best['share'].iloc[0]:.0%})"])
     side = ("right", -4) if best["number"].iloc[0] > 50 else ("left", 4)
-    text = alt.Chart(best).mark_text(align=side[0], dx=side[1], fontSize=10, color=INK)
+    text = alt.Chart(best).mark_text(align=side[0], dx=side[1], fontSize=10, color=LINE)
     return [text.encode(x=x, y=alt.value(5), text="word:N")]
 
 
@@ -171,8 +170,8 @@ def dots(
     spread = plain.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q", title=axis), x2="high:Q")
     points = plain.mark_point(filled=True, opacity=1, size=30).encode(x=x, tooltip=tooltip)
     holes = points.transform_filter("datum.hollow").mark_point(filled=True, opacity=1, size=9)
-    holes = holes.encode(color=alt.value("white"))
-    line = alt.Chart(table.assign(fair=fair)).mark_rule(color=INK, strokeDash=[3, 3], strokeWidth=0.7)
+    holes = holes.encode(color=alt.value(PAPER))
+    line = alt.Chart(table.assign(fair=fair)).mark_rule(color=LINE, strokeDash=[3, 3], strokeWidth=0.7)
     ideal = [] if fair is None else [line.encode(x="mean(fair):Q")]
     return alt.layer(*ideal, spread, points, holes).properties(
         width=width, height=alt.Step(ROW), title=alt.Title(title, frame="group")

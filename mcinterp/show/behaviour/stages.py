@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.behaviour.panels import colour
-from mcinterp.show.theme import themed
+from mcinterp.show.theme import MUTED, themed
 from mcinterp.summary.behaviour.stages import MEASURES, summary
 
 WIDTH, HEIGHT, COLUMNS = 150, 120, 4
@@ -23,7 +23,7 @@ def picture(dataset: xr.Dataset) -> Any:
     rows = [alt.hconcat(*panels[start : start + COLUMNS]) for start in range(0, len(panels), COLUMNS)]
     title = alt.TitleParams(
         f"Stage by stage ({figures['n_prompts']} prompts)", subtitle="solid: a step whose 95 % interval excludes zero",
-        subtitleColor="#666", offset=12,
+        subtitleColor=MUTED, offset=12,
     )  # fmt: skip
     return themed(alt.vconcat(*rows).properties(title=title))
 
@@ -61,6 +61,6 @@ def steps(figures: dict[str, Any], name: str) -> list[Any]:
     )
     kinds = ((True, [1, 0]), (False, [2, 4]))
     return [
-        lines.transform_filter(alt.datum.certain == certain).mark_line(color="#888", strokeWidth=1.5, strokeDash=dash)
+        lines.transform_filter(alt.datum.certain == certain).mark_line(color=MUTED, strokeWidth=1.5, strokeDash=dash)
         for certain, dash in kinds
     ]

@@ -8,12 +8,11 @@ import xarray as xr
 
 from mcinterp.behaviour.strings.calibration import PARTS
 from mcinterp.show.behaviour.panels import colour
-from mcinterp.show.theme import stage_colours, themed
+from mcinterp.show.theme import MUTED, stage_colours, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.strings import summary
 
 CURVE, HEIGHT, LINE, DRAWS, COLUMNS, GAP, VERSE = 165, 90, 6, 300, 4, 14, 3.0
-GREY = "#8a8a8a"
 DOTS = {
     "uplifting": "texts that end well (share)",
     "calibration_error": "calibration error (ECE)",
@@ -142,7 +141,7 @@ def reliability(dataset: xr.Dataset, stages: list[str]) -> Any:
     ideal = pd.DataFrame({"sure": [0.0, 1.0], "right": [0.0, 1.0]})
     x = alt.X("sure:Q", title="probability of the likeliest token", scale=alt.Scale(domain=[0, 1]))
     y = alt.Y("right:Q", title="in truth", scale=alt.Scale(domain=[0, 1]))
-    line = alt.Chart(ideal).mark_line(color=GREY, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y)
+    line = alt.Chart(ideal).mark_line(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y)
     chart = alt.Chart(table).encode(x=x, y=y, color=colour(stages))
     heading = alt.TitleParams("calibration", fontSize=11, fontWeight="normal")
     marks = (chart.mark_line(strokeWidth=1.2), chart.mark_point(filled=True, size=26, opacity=1))

@@ -7,11 +7,11 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.behaviour.panels import colour
-from mcinterp.show.theme import themed
+from mcinterp.show.theme import LINE, MUTED, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.temperature_curves import summary
 
-DRAWS, WIDTH, HEIGHT, GREY = 300, 235, 190, "#8a8a8a"
+DRAWS, WIDTH, HEIGHT = 300, 235, 190
 TICKS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 NLL = "NLL under the base (nats a token, log scale)"
 
@@ -63,7 +63,7 @@ def curve(entries: list[dict[str, Any]], stages: list[str], name: str, title: st
     tooltip = ["stage", "temperature", alt.Tooltip("x_mean:Q", format=".2f"), alt.Tooltip("y_mean:Q", format=".2f")]
     points = chart.mark_point(filled=True, size=34, opacity=1).encode(x=x, y=y, tooltip=tooltip)
     hot = table[(table["stage"] == stages[0]) & (table["temperature"] >= 1)]
-    words = alt.Chart(hot).mark_text(dy=-9, fontSize=9, color="#444")
+    words = alt.Chart(hot).mark_text(dy=-9, fontSize=9, color=LINE)
     named = words.encode(x=x, y=y, text=alt.Text("temperature:Q", format=".1f"))
     what = {"distinct": "Different texts", "sampled_entropy": "Entropy"}[name]
     return alt.layer(rules, line, points, named).properties(
@@ -131,9 +131,9 @@ def predictions(left: float, right: float) -> list[Any]:
     ends = pd.DataFrame(
         [{"kind": kind, "x": x, "y": y} for kind, f in KINDS.items() for x, y in ((left, f(left)), (right, f(right)))]
     )
-    line = alt.Chart(ends).mark_line(strokeDash=[4, 3], color=GREY, strokeWidth=1)
+    line = alt.Chart(ends).mark_line(strokeDash=[4, 3], color=MUTED, strokeWidth=1)
     lines = line.encode(x="x:Q", y="y:Q", detail="kind:N")
-    named = alt.Chart(ends[ends["x"] == right]).mark_text(align="right", dy=-6, fontSize=9, color="#555")
+    named = alt.Chart(ends[ends["x"] == right]).mark_text(align="right", dy=-6, fontSize=9, color=LINE)
     return [lines, named.encode(x="x:Q", y="y:Q", text="kind:N")]
 
 

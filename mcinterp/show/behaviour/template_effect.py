@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.theme import stage_scale, themed
+from mcinterp.show.theme import MUTED, stage_scale, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.template_effect import EFFECTS, MEASURES, summary
 
@@ -88,7 +88,7 @@ def dots(table: pd.DataFrame, stages: list[str], order: list[str], x: str, title
     points = plain.mark_point(filled=True, size=40, opacity=1).encode(
         x=alt.X("mean:Q", title=x), tooltip=tooltips("name")
     )
-    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color="#999", strokeDash=[3, 3]).encode(x="zero:Q")
+    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=MUTED, strokeDash=[3, 3]).encode(x="zero:Q")
     return alt.layer(zero, rules, points).properties(width=WIDTH, height=alt.Step(OFFSET), title=small(title))
 
 
