@@ -64,7 +64,7 @@ def together(parts: Sequence[xr.Dataset], analysis: str) -> xr.Dataset:
     if any(not np.array_equal(parts[0]["text"].values, part["text"].values) for part in parts):
         raise InputError("the results are of different prompts; put together those of one battery.")
     whole = xr.merge(parts, join="outer", compat="override", combine_attrs="override")
-    whole = whole.sel(stage=max((part["stage"].values.tolist() for part in parts), key=len))
+    whole = whole.sel(stage=max((part["stage"].values.tolist() for part in parts if "stage" in part), key=len))
     records = {provenance_of(part)["analysis"]: provenance_of(part) for part in parts}
     return with_provenance(whole, analysis=analysis, **records)
 

@@ -135,8 +135,11 @@ def measure_stage(q: LogProbs, p: LogProbs, u: LogFrequency, top: int, cap: floa
     }
 
 
-def pool(readings: Iterable[list[LogProbs]], held: Held, prompts: int, cap: float) -> dict[str, np.ndarray]:
-    """One beta a prompt, and one for all, of every later stage: arrays with the stage axis first."""
+def pool(readings: Iterable[list[torch.Tensor]], held: Held, prompts: int, cap: float) -> dict[str, np.ndarray]:
+    """One beta a prompt, and one for all, of every later stage: arrays with the stage axis first.
+
+    `readings` are the log-probabilities of every chunk, by stage over its rows and the vocabulary.
+    """
     by_prompt = [torch.from_numpy(chunk.prompt) for chunk in held.chunks]
     together = [torch.zeros_like(group) for group in by_prompt]
     found: dict[str, np.ndarray] = {}

@@ -10,7 +10,9 @@ def add_compare(verb: argparse.ArgumentParser) -> None:
     """Options of `compare`."""
     add_run_options(verb)
     verb.add_argument(
-        "--only", metavar="NAMES", help="only these analyses, of lens, attractors, patch, logits, update (default: all)"
+        "--only",
+        metavar="NAMES",
+        help="only these analyses, of lens, attractors, patch, logits, update, locate (default: all)",
     )
     verb.add_argument(
         "--positions",

@@ -12,9 +12,11 @@ from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
 from mcinterp.errors import InputError
 from mcinterp.intervene.patching import BOTH, patch
+from mcinterp.jobs.locating import locate_steps, save_located
 from mcinterp.jobs.question import Asked, Question, Say, ask, silent
 from mcinterp.landmarks import landmark_positions, most_changed_prompts, onset
 from mcinterp.lens import Lens, common_lens, logit_lens, own_lens
+from mcinterp.localisation.locating import SPLIT, locate
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
 from mcinterp.run import Run
@@ -22,11 +24,12 @@ from mcinterp.sequences import PositionSet, Sequences, teacher_force
 from mcinterp.summary.attribution import parts_summary
 from mcinterp.summary.effects import patch_summary
 from mcinterp.summary.lens import attractor_summary, lens_summary
+from mcinterp.summary.locate import locate_summary
 from mcinterp.tuned_lens import FILE, Fit, fit_chain, load_tuned_lens, tuned_lens
 from mcinterp.weights.update import update_attribution
 
 ATTENTION_PROMPTS = 3
-ANALYSES = ("lens", "attractors", "patch", "logits", "update")
+ANALYSES = ("lens", "attractors", "patch", "logits", "update", "locate")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,11 @@ def compare(question: CompareQuestion, out: str | Path, *, prompts: Prompts | No
         say("attribution of the update")
         update = update_attribution(chain, rendered, attractor=asked.attractor)
         found["update"] = parts_summary(run.save("update", update), "attribution", "component")
+    if "locate" in question.only:
+        say("locating: gate, evidence, verification")
+        where = locate(chain, rendered, attractor=asked.attractor, held_out=SPLIT, seed=question.seed)
+        save_located(run, where)
+        found |= {**locate_summary(where), "steps": locate_steps(asked, "auto", say)}
     return asked.finish(run, **found)
 
 

@@ -60,13 +60,13 @@ def locate_collapse(
         verification=question.verification,
         seed=question.seed,
     )
-    steps = locate_steps(asked, question, say)
+    steps = locate_steps(asked, question.at, say)
     run = asked.begin(out)
-    save(run, found)
+    save_located(run, found)
     return asked.finish(run, **locate_summary(found), steps=steps)
 
 
-def locate_steps(asked: Asked, question: LocateQuestion, say: Say) -> list[dict[str, Any]]:
+def locate_steps(asked: Asked, at: str, say: Say) -> list[dict[str, Any]]:
     """From each stage to the next, where there are several steps: the verdict and the first sites, not verified."""
     numbers = list(pairwise(range(len(asked.chain.stages))))
     if len(numbers) < 2:
@@ -75,12 +75,12 @@ def locate_steps(asked: Asked, question: LocateQuestion, say: Say) -> list[dict[
     for earlier, later in numbers:
         pair = ends_of_chain(asked.chain, earlier, later)
         say(f"locating: {pair.names[0]} to {pair.names[1]}")
-        found = locate(pair, asked.rendered, at=question.at, held_out=None, verification=False, seed=question.seed)
+        found = locate(pair, asked.rendered, at=at, held_out=None, verification=False, seed=asked.question.seed)
         entries.append(step_summary(pair.names, found))
     return entries
 
 
-def save(run: Run, found: Located) -> None:
+def save_located(run: Run, found: Located) -> None:
     """Every dataset that the answer rests on."""
     run.save("gate", found.gate.table)
     for name in ("sites", "evidence", "pairs", "heads", "positions", "verification"):

@@ -12,6 +12,7 @@ from mcinterp.jobs.behaving import EXPERIMENTS, BehaveQuestion, battery_of, beha
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
 from mcinterp.show.behaviour.gallery import PICTURES
+from mcinterp.summary import behaviour as summaries
 
 FEW = 24
 
@@ -47,6 +48,19 @@ def test_batteries_for_real_models_are_large_and_held_out_in_part(name: str) -> 
     assert len(templates) >= 10
     assert held_out
     assert held_out < templates
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs_from_its_battery_to_its_picture(name: str, tmp_path: Path) -> None:
+    stages = ("pocket:base", "pocket:sft")
+    prompts = some(battery_of(name, stages), 12)
+    run = behave(BehaveQuestion(stages=stages, battery=(name,)), tmp_path / "run", prompts=prompts)
+    found = run.read("summary.json")["behaviour"][name]
+    assert summaries.of(name).headline(found)
+    assert set(run.load(name)["text"].values.tolist()) <= {prompt.text for prompt in prompts.items}
+    chart = PICTURES[name](run.load(name)).to_dict()
+    assert all(chart["datasets"].values())
 
 
 def test_the_run_holds_data_summary_and_picture(run: Run) -> None:

@@ -164,7 +164,7 @@ def direction(seed: int, prompt: int, layer: int, width: int) -> Float[torch.Ten
     return torch.from_numpy(np.random.default_rng((seed, prompt, layer)).standard_normal(width).astype(np.float32))
 
 
-def partners(stage: Stage, bridged: Bridged, clean: LogProbs) -> tuple[list[Pair], LogProbs]:
+def partners(stage: Stage, bridged: Bridged, clean: LogProbs) -> tuple[list[Pair], torch.Tensor]:
     """The first candidate of every prompt that plans another token behind its bridge, and what follows it there.
 
     The contrast of the two tokens must differ by `LEAST_GAP` between the prompts: a near tie is no other plan.

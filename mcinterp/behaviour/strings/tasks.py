@@ -145,4 +145,4 @@ def of_text(text: str) -> tuple[float, ...]:
     """Every measure of one text, in the order of `OF_TEXT`."""
     last = sentences(text, ended=True)[-1:]
     mood = sentiment(last[0]) if last else float("nan")
-    return len(form.lines(text)), float(form.in_fours(text)), form.rhymed_share(text), mood, float(mood > 0)
+    return float(len(form.lines(text))), float(form.in_fours(text)), form.rhymed_share(text), mood, float(mood > 0)

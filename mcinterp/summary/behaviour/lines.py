@@ -10,9 +10,15 @@ from mcinterp.statistics import ENDS
 def interval(value: Mapping[str, Any], digits: int = 2) -> str:
     """A mean with its 95 % interval; nothing where it is missing."""
     mean, low, high = (value[name] for name in ENDS)
-    if mean is None or math.isnan(mean):
+    if missing(mean):
         return ""
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    ends = "–" if missing(low) or missing(high) else f"{low:.{digits}f}, {high:.{digits}f}"
+    return f"{mean:.{digits}f} [{ends}]"
+
+
+def missing(value: float | None) -> bool:
+    """Whether a figure is missing: not a number, or null in a summary that was read from its file."""
+    return value is None or math.isnan(value)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

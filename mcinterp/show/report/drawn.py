@@ -7,14 +7,15 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from mcinterp.landmarks import most_changed_prompts
 from mcinterp.results import provenance_of
 from mcinterp.run import Run
 from mcinterp.show import circuits, figures, locate_figures, patch_figures
 from mcinterp.show.attribution_figures import DRAWN
 from mcinterp.show.behaviour import gallery as behaviour_gallery
+from mcinterp.show.report import explorer
+from mcinterp.summary import behaviour as summaries
 
-EXPLORED = 8
+VERIFIED = "locate-verification"
 ATTENTION_CELLS = 300_000
 HELD_EXAMPLES = 8
 
@@ -28,23 +29,25 @@ class Made(NamedTuple):
 
 
 def lens_data(run: Run, summary: dict[str, Any]) -> Made:
-    """Entropies by depth and position, and the prompts to look at: lens cells, tokens, attention."""
+    """Entropies by depth and position."""
     lens = run.load("lens")
-    names, explored = lens["lens"].values.tolist(), most_changed_prompts(lens, EXPLORED)
+    names = lens["lens"].values.tolist()
     charts = {f"depth-{name}": figures.entropy_by_depth(lens, lens_name=name) for name in names}
     charts["position"] = figures.entropy_by_position(lens)
-    drawn = {
+    context = {"lenses": names, "written_by": provenance_of(lens)["completions"]}
+    return Made({name: chart.to_dict() for name, chart in charts.items()}, {}, context)
+
+
+def explorer_data(run: Run, summary: dict[str, Any]) -> Made:
+    """The prompts to look at: lens cells, tokens, attention."""
+    lens = run.load("lens")
+    prompts = explorer.explored(lens)
+    data = {
         "grid": figures.lens_grid_chart(lens, alt.NamedData("cells")).to_dict(),
-        "cells": {f"{i}|{name}": figures.lens_cells(lens, i, name) for i in explored for name in names},
-        "tokens": {str(i): circuits.token_probabilities(lens, i) for i in explored},
+        "prompts": explorer.packed_prompts(lens, prompts),
         "attention": attention_components(run.load("attention")) if run.holds("attention") else {},
     }
-    context = {
-        "lenses": names,
-        "written_by": provenance_of(lens)["completions"],
-        "explored": [(i, summary["prompts"][i]["text"], summary["prompts"][i]["rendering"]) for i in explored],
-    }
-    return Made({name: chart.to_dict() for name, chart in charts.items()}, drawn, context)
+    return Made({}, data, {"explored": [(index, summary["prompts"][index]) for index in prompts]})
 
 
 def patch_data(run: Run, summary: dict[str, Any]) -> Made:
@@ -54,16 +57,43 @@ def patch_data(run: Run, summary: dict[str, Any]) -> Made:
 
 
 def locate_data(run: Run, summary: dict[str, Any]) -> Made:
-    """The ranking, the evidence, how sites act, and the verification."""
-    charts = {f"locate-{name}": chart.to_dict() for name, chart in locate_figures.pictures(run).items()}
+    """The ranking, the evidence, and how sites act."""
+    charts = located_charts(run, verified=False)
     return Made(charts, {}, {"locate_charts": list(charts)})
 
 
+def verification_data(run: Run, summary: dict[str, Any]) -> Made:
+    """What undoing brings back."""
+    charts = located_charts(run, verified=True)
+    return Made(charts, {}, {"verification_charts": list(charts)})
+
+
+def located_charts(run: Run, *, verified: bool) -> dict[str, Any]:
+    """The charts of a location that are of its verification, or those that are not."""
+    made = {f"locate-{name}": chart for name, chart in locate_figures.pictures(run).items()}
+    return {name: chart.to_dict() for name, chart in made.items() if (name == VERIFIED) == verified}
+
+
 def behaviour_data(run: Run, summary: dict[str, Any]) -> Made:
-    """The picture of every experiment."""
+    """The picture of every experiment, and its headline."""
     charts = behaviour_gallery.pictures(run)
     drawn = {f"behaviour-{name}": chart.to_dict() for name, chart in charts.items()}
-    return Made(drawn, {}, {"behaviour_charts": list(charts)})
+    said = {name: blocks(summaries.of(name).headline(summary["behaviour"][name])) for name in charts}
+    return Made(drawn, {}, {"behaviour_said": said})
+
+
+def blocks(headline: str) -> list[dict[str, Any]]:
+    """A headline as paragraphs (`text`) and tables (`rows` of cells, the first of names)."""
+    found: list[dict[str, Any]] = []
+    for line in filter(None, map(str.strip, headline.splitlines())):
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if not cells:
+            found.append({"text": line})
+        elif not found or "rows" not in found[-1]:
+            found.append({"rows": [cells]})
+        elif not all(set(cell) <= set("-: ") and cell for cell in cells):
+            found[-1]["rows"].append(cells)
+    return found
 
 
 def attribution_data(run: Run, summary: dict[str, Any]) -> Made:

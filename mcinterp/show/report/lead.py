@@ -1,17 +1,26 @@
-"""What a run found, in a few sentences, from its summary."""
+"""What a run found, in a few sentences from its summary, and the charts that support them."""
 
+from collections.abc import Collection
 from typing import Any
 
+SUPPORT = (
+    "depth-own", "locate-ranking", "locate-verification", "patch-effects", "attribution-update", "behaviour-stages",
+)  # fmt: skip
 OUTPUTS = ("attn_out", "mlp_out", "z", "mlp_post")
 
 
-def lead(summary: dict[str, Any]) -> str:
-    """The sentences that a report begins with: one part for every analysis that was made."""
-    parts = [say(summary) for name, say in SAID.items() if name in summary]
-    return (
-        " ".join(part for part in parts if part)
-        or f"{summary['n_prompts']} prompts under {len(summary['stages'])} stages."
-    )
+def sentences(summary: dict[str, Any]) -> list[str]:
+    """What a report begins with: one entry for every analysis that was made, the verdict first."""
+    found = [say(summary) for name, say in SAID.items() if summary.get(name)]
+    return [said for said in found if said] or [
+        f"{summary['n_prompts']} prompts under {len(summary['stages'])} stages: {', '.join(summary['stages'])}."
+    ]
+
+
+def supporting(charts: Collection[str]) -> list[str]:
+    """The names of the three charts that stand beside the verdict, of those that were drawn."""
+    chosen = [name for name in SUPPORT if name in charts]
+    return [*chosen, *(name for name in charts if name not in chosen)][:3]
 
 
 def entropy_sentence(summary: dict[str, Any]) -> str:
@@ -68,6 +77,12 @@ def update_sentence(summary: dict[str, Any]) -> str:
     return f"{change}, the largest parts are {', '.join(best)}."
 
 
+def behaviour_sentence(summary: dict[str, Any]) -> str:
+    """Which experiments on behaviour were made."""
+    names = [name.replace("_", " ") for name in summary["behaviour"]]
+    return f"Measured of what the stages write: {', '.join(names)}."
+
+
 def percent(share: float) -> str:
     """A share as a whole percentage."""
     return f"{round(100 * share)} %"
@@ -78,4 +93,5 @@ SAID = {
     "entropy": entropy_sentence,
     "patch": patch_sentence,
     "update": update_sentence,
+    "behaviour": behaviour_sentence,
 }
