@@ -14,7 +14,7 @@ from mcinterp.cli.lenses import add_fit_lens
 from mcinterp.cli.locating import add_locate, add_uncollapse
 from mcinterp.cli.options import Parser, question_parser
 from mcinterp.cli.patching import add_patch
-from mcinterp.cli.runs import add_figures, add_report
+from mcinterp.cli.runs import add_figures, add_report, add_summary
 from mcinterp.errors import InputError
 
 DESCRIPTION = """\
@@ -45,7 +45,8 @@ QUESTIONS = {
 OTHERS = {
     "uncollapse": (add_uncollapse, "save the tuned checkpoint with the base's weights at some sites"),
     "bench": (add_bench, "measure methods on planted checkpoints"),
-    "report": (add_report, "write the report of a run again"),
+    "report": (add_report, "write the report of a run again, or of several side by side"),
+    "summary": (add_summary, "say in the terminal what a run found"),
     "figures": (add_figures, "write the pictures of a run as SVG and PNG"),
 }
 

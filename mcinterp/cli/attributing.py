@@ -2,7 +2,7 @@
 
 import argparse
 
-from mcinterp.cli.headline import attribute_lines
+from mcinterp.cli.headline import headline
 from mcinterp.cli.options import add_run_options, asked, numbers, out_of, sayer, words
 
 
@@ -59,5 +59,5 @@ def run_attribute(options: argparse.Namespace) -> None:
     )
     run = attribute(question, out_of(options), say=sayer(options))
     if not options.quiet:
-        print("\n".join(attribute_lines(run.read("summary.json"))))
+        print(headline(run.read("summary.json")))
         print(f"report: {run.path / 'report.html'}")

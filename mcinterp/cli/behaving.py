@@ -2,6 +2,7 @@
 
 import argparse
 
+from mcinterp.cli.headline import headline
 from mcinterp.cli.options import add_run_options, asked, out_of, sayer, words
 
 
@@ -24,4 +25,5 @@ def run_behave(options: argparse.Namespace) -> None:
     question = BehaveQuestion(**asked(options), battery=words(options.battery) or tuple(EXPERIMENTS))
     run = behave(question, out_of(options), say=sayer(options))
     if not options.quiet:
+        print(headline(run.read("summary.json")))
         print(f"report: {run.path / 'report.html'}")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mcinterp.cli.headline import compare_headline
+from mcinterp.cli.headline import headline
 from mcinterp.cli.options import add_run_options, asked, out_of, sayer, words
 
 
@@ -59,5 +59,5 @@ def run_compare(options: argparse.Namespace) -> None:
     )
     run = compare(question, out_of(options), say=sayer(options))
     if not options.quiet:
-        print(compare_headline(run.read("summary.json")))
+        print(headline(run.read("summary.json")))
         print(f"report: {run.path / 'report.html'}")

@@ -1,9 +1,12 @@
-"""What a finished run says in the terminal, from its summary."""
+"""What a finished run says in the terminal, from its summary: the verdict, tables, and sparklines over the depth."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mcinterp.cli.options import table
+from mcinterp.summary import behaviour
 
+BARS = "▁▂▃▄▅▆▇█"
 OF_MANY, OF_ONE = 2, 6
 TITLES = {
     "logits": "logit attribution",
@@ -13,13 +16,13 @@ TITLES = {
 }
 
 
-def compare_headline(summary: dict[str, Any]) -> str:
-    """Differences of alignment, entropy by stage, the onset, and the strongest patched cells, as far as they exist."""
+def headline(summary: dict[str, Any]) -> str:
+    """All that a run found, as far as it was asked: one block of lines an analysis, shorter where there are many."""
+    parts = [name for name in SAID if summary.get(name)]
+    count = OF_MANY if len(parts) > 1 else OF_ONE
     lines = [f"{name}: {said}" for name, said in differing(summary["alignment"]).items()]
-    lines += lens_lines(summary) if "entropy" in summary else []
-    lines += patch_lines(summary["patch"], OF_MANY) if "patch" in summary else []
-    lines += parts_lines(TITLES["update"], summary["update"], OF_MANY) if "update" in summary else []
-    return "\n".join(lines)
+    blocks = [lines, *(SAID[name](summary, count) for name in parts)]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def differing(alignment: dict[str, Any]) -> dict[str, str]:
@@ -33,9 +36,14 @@ def differing(alignment: dict[str, Any]) -> dict[str, str]:
 
 
 def lens_lines(summary: dict[str, Any]) -> list[str]:
-    """Entropy by stage, the fall to the last one, and the onset under every lens."""
-    entropy, stages = summary["entropy"], summary["stages"]
-    lines = [f"{name:<16} entropy {s['mean']:.3f} nats" for name, s in entropy.items() if name in stages]
+    """Entropy by stage with its course over the depth, the fall to the last one, and the onset under every lens."""
+    entropy, stages, along = summary["entropy"], summary["stages"], summary["entropy_by_depth"]
+    highest = max(max(values) for values in along["stages"].values())
+    rows = [["entropy (nats)", f"{along['depths'][0]} to {along['depths'][-1]}", "after the prompt", "95 % interval"]]
+    for name in stages:
+        ends = plain_interval(entropy[name]["ci_low"], entropy[name]["ci_high"])
+        rows.append([f"  {name}", sparkline(along["stages"][name], highest), f"{entropy[name]['mean']:.3f}", ends])
+    lines = [table(rows)]
     gap = entropy["difference"]
     ends = "" if gap["ci_low"] is None else f" [{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]"
     where = f"at the last prompt position, {summary['n_prompts']} prompts"
@@ -44,6 +52,17 @@ def lens_lines(summary: dict[str, Any]) -> list[str]:
         found = one["missing_because"] or f"layer {one['layer']} {one['site']} (p = {one['p_value']:.3f})"
         lines.append(f"onset, {lens} lens: {found}")
     return lines
+
+
+def sparkline(values: Sequence[float], highest: float) -> str:
+    """One bar a value, from 0 to the highest."""
+    top = len(BARS) - 1
+    return "".join(BARS[round(top * max(0.0, value) / highest) if highest > 0 else 0] for value in values)
+
+
+def plain_interval(low: float | None, high: float | None) -> str:
+    """The ends of an interval without signs; a dash where it is missing."""
+    return "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def patch_lines(patched: dict[str, Any], count: int = OF_ONE) -> list[str]:
@@ -71,21 +90,29 @@ def cell_row(cell: dict[str, Any]) -> list[str]:
     return [f"  {place}", signed(cell["effect"]), ends, signed(cell["share"]), signed(cell.get("random"))]
 
 
-def attribute_lines(summary: dict[str, Any]) -> list[str]:
-    """The largest parts of every attribution that was made."""
-    lines: list[str] = []
-    for name, title in TITLES.items():
-        if name in summary:
-            lines += parts_lines(title, summary[name])
-    lines += effect_lines(summary["grafts"]) if "grafts" in summary else []
-    for stage, kl in summary.get("temperature", {}).get("stages", {}).items():
+def temperature_lines(summary: dict[str, Any]) -> list[str]:
+    """What every stage's KL to the base is made of."""
+    lines = []
+    for stage, kl in summary["temperature"]["stages"].items():
         shares = ", ".join(
             f"{n.removesuffix('_kl')} {kl[n]:.3f}" for n in ("temperature_kl", "frequency_kl", "reordering_kl")
         )
         lines.append(f"{stage}: KL to base {kl['kl_stage_to_base']:.3f} nats = {shares}")
-    for direction, one in summary.get("screen", {}).get("directions", {}).items():
-        lines.append(f"{direction}: estimated and exact patches, rank correlation {one['rank_correlation']:.2f}")
     return lines
+
+
+def screen_lines(summary: dict[str, Any]) -> list[str]:
+    """How far estimated patches agree with exact ones."""
+    return [
+        f"{direction}: estimated and exact patches, rank correlation {one['rank_correlation']:.2f}"
+        for direction, one in summary["screen"]["directions"].items()
+    ]
+
+
+def behaviour_lines(summary: dict[str, Any]) -> list[str]:
+    """The headline of every experiment."""
+    found = summary["behaviour"]
+    return [f"{name.replace('_', ' ')}\n{behaviour.of(name).headline(one)}\n" for name, one in found.items()]
 
 
 def parts_lines(title: str, found: dict[str, Any], count: int = OF_ONE) -> list[str]:
@@ -158,3 +185,15 @@ def interval(low: float | None, high: float | None) -> str:
 def signed(value: float | None) -> str:
     """A number with its sign; a dash for none."""
     return "–" if value is None else f"{value:+.3f}"
+
+
+SAID = {
+    "said": lambda summary, count: locate_lines(summary),
+    "entropy": lambda summary, count: lens_lines(summary),
+    "patch": lambda summary, count: patch_lines(summary["patch"], count),
+    **{name: (lambda summary, count, name=name: parts_lines(TITLES[name], summary[name], count)) for name in TITLES},
+    "grafts": lambda summary, count: effect_lines(summary["grafts"], count),
+    "temperature": lambda summary, count: temperature_lines(summary),
+    "screen": lambda summary, count: screen_lines(summary),
+    "behaviour": lambda summary, count: behaviour_lines(summary),
+}

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mcinterp.cli.headline import locate_lines
+from mcinterp.cli.headline import headline
 from mcinterp.cli.options import add_run_options, asked, out_of, sayer, words
 
 
@@ -49,7 +49,7 @@ def run_locate(options: argparse.Namespace) -> None:
     )
     run = locate_collapse(question, out_of(options), say=sayer(options))
     if not options.quiet:
-        print("\n".join(locate_lines(run.read("summary.json"))))
+        print(headline(run.read("summary.json")))
         print(f"report: {run.path / 'report.html'}")
 
 

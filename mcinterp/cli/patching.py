@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from mcinterp.cli.headline import patch_lines
+from mcinterp.cli.headline import headline
 from mcinterp.cli.options import add_run_options, asked, numbers, out_of, sayer, words
 from mcinterp.errors import InputError
 
@@ -83,7 +83,7 @@ def run_patch(options: argparse.Namespace) -> None:
     )
     run = patch_checkpoints(question, out_of(options), say=sayer(options))
     if not options.quiet:
-        print("\n".join(patch_lines(run.read("summary.json")["patch"])))
+        print(headline(run.read("summary.json")))
         print(f"report: {run.path / 'report.html'}")
 
 

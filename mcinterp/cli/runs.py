@@ -1,12 +1,19 @@
-"""Verbs that work on a run that was written before: `mcinterp report` and `mcinterp figures`."""
+"""Verbs that work on runs that were written before: `mcinterp report`, `mcinterp summary` and `mcinterp figures`."""
 
 import argparse
 
 
 def add_report(verb: argparse.ArgumentParser) -> None:
     """Arguments of `report`."""
-    verb.add_argument("run", metavar="RUN_DIR", help="a directory that a run was written into")
+    verb.add_argument("runs", metavar="RUN_DIR", nargs="+", help="directories that runs were written into")
+    verb.add_argument("--out", metavar="FILE", help="where the page is written (default: report.html in the first)")
     verb.set_defaults(call=run_report)
+
+
+def add_summary(verb: argparse.ArgumentParser) -> None:
+    """Arguments of `summary`."""
+    verb.add_argument("run", metavar="RUN_DIR", help="a directory that a run was written into")
+    verb.set_defaults(call=run_summary)
 
 
 def add_figures(verb: argparse.ArgumentParser) -> None:
@@ -21,7 +28,15 @@ def run_report(options: argparse.Namespace) -> None:
     from mcinterp.run import Run
     from mcinterp.show.report import write_report
 
-    print(write_report(Run.open(options.run)))
+    print(write_report([Run.open(path) for path in options.runs], options.out))
+
+
+def run_summary(options: argparse.Namespace) -> None:
+    """`mcinterp summary`."""
+    from mcinterp.cli.headline import headline
+    from mcinterp.run import SUMMARY, Run
+
+    print(headline(Run.open(options.run).read(SUMMARY)))
 
 
 def run_figures(options: argparse.Namespace) -> None:

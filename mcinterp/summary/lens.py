@@ -8,6 +8,7 @@ import xarray as xr
 
 from mcinterp.landmarks import (
     commitment,
+    depth_curve,
     depth_name,
     final_distribution,
     landmark_positions,
@@ -27,10 +28,18 @@ def lens_summary(lens: xr.Dataset, onset: xr.Dataset) -> dict[str, Any]:
     return {
         "entropy": {**entropy["stages"], "difference": entropy["differences"][str(lens["stage"].values[-1])]},
         "entropy_differences": entropy["differences"],
+        "entropy_by_depth": entropy_along(lens),
         "entropy_by_rendering": mean_entropy_by_rendering(lens),
         "onset": onset_summary(lens, onset),
         "prompts": prompt_entries(lens),
     }
+
+
+def entropy_along(lens: xr.Dataset) -> dict[str, Any]:
+    """Mean entropy (nats) of every stage at every depth, by its own readout, at the last prompt position."""
+    curve = depth_curve(lens["entropy"].sel(lens=lens["lens"].values[0], position=0)).mean("prompt")
+    stages = {stage: curve.sel(stage=stage).values.tolist() for stage in curve["stage"].values.tolist()}
+    return {"depths": curve["depth"].values.tolist(), "stages": stages}
 
 
 def onset_summary(lens: xr.Dataset, onset: xr.Dataset) -> dict[str, Any]:

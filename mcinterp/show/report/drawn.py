@@ -126,13 +126,12 @@ def held_examples(held: xr.Dataset, summary: dict[str, Any]) -> dict[str, list[d
 
 
 def attention_components(attention: xr.Dataset) -> dict[str, Any]:
-    """Attention of base and tuned by prompt, in the layers where their patterns differ most, as far as space goes."""
-    ends = [attention["stage"].values.tolist()[i] for i in (0, -1)]
+    """Attention of base and tuned side by side, and the difference, by prompt, in the layers that differ most."""
     components: dict[str, Any] = {}
     for prompt in attention["prompt"].values.tolist():
         layers = differing_layers(attention.sel(prompt=prompt))
         components[str(prompt)] = {
-            str(layer): [circuits.attention_of(attention, prompt, stage, layer) for stage in ends] for layer in layers
+            str(layer): circuits.attention_compared(attention, prompt, layer) for layer in layers
         }
     return components
 
@@ -141,7 +140,7 @@ def differing_layers(attention: xr.Dataset) -> Sequence[int]:
     """Layers whose patterns differ most between base and tuned (mean total variation), few enough for a page."""
     pattern = attention["attention"]
     gap = (abs(pattern.isel(stage=-1) - pattern.isel(stage=0)).sum("key") / 2).mean(["query", "head"])
-    cells = int(pattern.sizes["head"] * int(attention["n_tokens"]) ** 2 * 2)
+    cells = int(pattern.sizes["head"] * int(attention["n_tokens"]) ** 2 * 3)
     affordable = max(1, ATTENTION_CELLS // cells)
     order = np.argsort(-gap.values, kind="stable")[:affordable]
     return sorted(gap["layer"].values[order].tolist())

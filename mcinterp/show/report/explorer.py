@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.landmarks import depth_curve, most_changed_prompts
+from mcinterp.landmarks import depth_curve, final_distribution, most_changed_prompts
 from mcinterp.results import token_text
 from mcinterp.show import circuits
 from mcinterp.show.figures import visible
@@ -33,8 +33,17 @@ def packed_prompts(lens: xr.Dataset, prompts: Sequence[int]) -> dict[str, Any]:
         "strings": [visible(text[index]) for index in table],
         "depths": depth_curve(lens["entropy"])["depth"].values.tolist(),
         "cells": cells,
-        "tokens": {str(prompt): circuits.token_probabilities(lens, prompt) for prompt in prompts},
+        "tokens": {str(prompt): token_components(lens, prompt) for prompt in prompts},
     }
+
+
+def token_components(lens: xr.Dataset, prompt: int) -> list[circuits.Component]:
+    """What every stage gave to every token; of base and last stage with the likeliest tokens on hover, if read."""
+    stages = lens["stage"].values.tolist()
+    one = final_distribution(lens.isel(prompt=prompt))
+    read = bool(one["next_log_prob"].where(one["token_id"] >= 0).isel(stage=0)[:-1].notnull().any())
+    hovered = [circuits.token_alternatives(lens, prompt, stages[i]) for i in (0, -1)] if read else []
+    return [*hovered, circuits.token_probabilities(lens, prompt)]
 
 
 def packed(lens: xr.Dataset, prompt: int, table: dict[int, int]) -> dict[str, Any]:

@@ -116,15 +116,9 @@ def page(shown: Sequence[Shown]) -> str:
             records={one.key: json.dumps({k: v for k, v in one.record.items() if k != "alignment"}, indent=2)
                      for one in shown},
             scripts=[circuits.javascript(), vega_javascript()],
-            data=embedded(data),
+            data=circuits.embedded(data),
         )
     )  # fmt: skip
-
-
-def embedded(data: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 @cache

@@ -15,9 +15,13 @@ function draw(box, specification) {
 }
 
 function show(component, box) {
+  const figure = document.createElement("figure");
   const inner = document.createElement("div");
+  inner.className = "mcinterp-circuit";
   inner.id = "circuitsvis-" + count++;
-  box.append(inner);
+  if (component.caption) figure.append(Object.assign(document.createElement("figcaption"), { textContent: component.caption }));
+  figure.append(inner);
+  box.append(figure);
   CircuitsVis.render(inner.id, CircuitsVis[component.component], component.props);
 }
 
@@ -50,10 +54,10 @@ function explore(explorer) {
   const drawGrid = () => draw(part("grid"), { ...run.grid, datasets: { cells: cells(run.prompts, picker.value, part("lens").value) } });
   function drawAttention() {
     const layers = run.attention[picker.value] || {};
-    const components = layers[part("layer").value];
-    part("attention").hidden = !components;
+    const component = layers[part("layer").value];
+    part("attention").hidden = !component;
     part("patterns").replaceChildren();
-    for (const component of components || []) show(component, part("patterns"));
+    if (component) show(component, part("patterns"));
   }
   function drawPrompt() {
     if (!picker.value) return;
@@ -61,7 +65,7 @@ function explore(explorer) {
     const layers = Object.keys(run.attention[picker.value] || {});
     part("layer").replaceChildren(...layers.map((layer) => new Option(layer, layer)));
     part("tokens").replaceChildren();
-    show(run.prompts.tokens[picker.value], part("tokens"));
+    for (const component of run.prompts.tokens[picker.value]) show(component, part("tokens"));
     drawGrid();
     drawAttention();
   }
