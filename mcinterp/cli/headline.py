@@ -21,7 +21,7 @@ def headline(summary: dict[str, Any]) -> str:
     parts = [name for name in SAID if summary.get(name)]
     count = OF_MANY if len(parts) > 1 else OF_ONE
     lines = [f"{name}: {said}" for name, said in differing(summary["alignment"]).items()]
-    blocks = [lines, *(SAID[name](summary, count) for name in parts)]
+    blocks = [*(SAID[name](summary, count) for name in parts), lines]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 

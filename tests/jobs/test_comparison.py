@@ -42,8 +42,9 @@ def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
     assert names == {
         "run.json", "summary.json", "report.html", "tuned_lens",
         "lens.nc", "landmarks.nc", "onset.nc", "attractors.nc", "attention.nc", "patch.nc",
-        "logits.nc", "update.nc",
+        "logits.nc", "update.nc", "gate.nc",
     }  # fmt: skip
+    assert run.read("summary.json")["verdict"] == "none"  # noise is no collapse, and so has no sites
     record = run.read("run.json")
     assert record["state"] == "finished"
     assert record["question"]["template"] == "both"

@@ -77,7 +77,7 @@ def test_what_is_written_under_a_patch_stands_in_the_report(arguments: list[str]
     held = run.load("held")
     assert held.sizes["prompt"] == 2
     page = (run.path / "report.html").read_text()
-    assert "Patches held while writing" in page
+    assert '<h2 id="held">' in page
     cell = run.read("summary.json")["held"]["base_to_tuned"]["cells"][0]
     left = held["left_at"].sel(direction="base_to_tuned", site="resid_post", layer=2).notnull().mean()
     assert cell["leaves"] == pytest.approx(float(left))
