@@ -3,11 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := runs/pocket
+POCKET := pocket:base pocket:sft pocket:rl pocket:overoptimised
+STEPS := runs/over_optimisation/checkpoints
 
 .PHONY: compare test slow lint figures bench lenses resolve clean
 
 compare: .venv/.installed
-	$(BIN)/mcinterp compare pocket:base pocket:sft pocket:rl pocket:overoptimised --out $(RUN)
+	$(BIN)/mcinterp compare $(POCKET) --out $(RUN)
 	@echo "The report is $(CURDIR)/$(RUN)/report.html"
 
 test: .venv/.tests-installed
@@ -21,10 +23,17 @@ lint: .venv/.lint-installed
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
+# Every picture that the README shows, from the pocket chain (half an hour on two cores); the benchmark draws its own.
 figures: compare
 	$(BIN)/mcinterp figures $(RUN) --out figures
 	$(BIN)/mcinterp locate pocket:base pocket:sft --out runs/where
 	$(BIN)/mcinterp figures runs/where --out figures
+	$(BIN)/mcinterp behave $(POCKET) --out runs/behaviour
+	$(BIN)/mcinterp figures runs/behaviour --out figures
+	test -e $(STEPS) || $(BIN)/python -m mcinterp.organisms.steps --out $(STEPS) --threads 2
+	$(BIN)/mcinterp behave pocket:base $(STEPS)/step-* --battery over_optimisation \
+	  --prompts battery:over_optimisation-pocket --out runs/over_optimisation/steps
+	$(BIN)/mcinterp figures runs/over_optimisation/steps --out figures
 
 # Plants collapse in known sites and scores every method of localisation (about 20 minutes on two cores).
 bench: .venv/.installed
@@ -32,7 +41,7 @@ bench: .venv/.installed
 
 # The tuned lenses that lie beside the shipped checkpoints.
 lenses: .venv/.installed
-	$(BIN)/mcinterp fit-lens pocket:base pocket:sft pocket:rl pocket:overoptimised --out mcinterp/organisms/checkpoints
+	$(BIN)/mcinterp fit-lens $(POCKET) --out mcinterp/organisms/checkpoints
 
 # Whether all dependencies resolve for the other Pythons (one of them ships as source only and is built first).
 resolve: .venv/.installed

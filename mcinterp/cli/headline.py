@@ -112,7 +112,8 @@ def screen_lines(summary: dict[str, Any]) -> list[str]:
 def behaviour_lines(summary: dict[str, Any]) -> list[str]:
     """The headline of every experiment."""
     found = summary["behaviour"]
-    return [f"{name.replace('_', ' ')}\n{behaviour.of(name).headline(one)}\n" for name, one in found.items()]
+    said = [f"{name.replace('_', ' ')}\n{behaviour.of(name).headline(one)}\n" for name, one in found.items()]
+    return said + [f"without {name}: {reason}" for name, reason in summary.get("refused", {}).items()]
 
 
 def parts_lines(title: str, found: dict[str, Any], count: int = OF_ONE) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import xarray as xr
 
@@ -23,7 +23,7 @@ from mcinterp.behaviour.temperature_curves import experiment as temperature_curv
 from mcinterp.behaviour.template_effect import experiment as template_effect
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
-from mcinterp.jobs.question import Question, Say, ask, silent
+from mcinterp.jobs.question import Question, Say, ask, fitting, silent
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
 from mcinterp.summary import behaviour as summaries
@@ -66,8 +66,8 @@ EXPERIMENTS: dict[str, Experiment] = {
 class BehaveQuestion(Question):
     """What `mcinterp behave` is asked: the question, and which experiments; all of them by default.
 
-    Every experiment has its own battery of prompts, and one drawn from their grammar for the pocket checkpoints;
-    prompts that are named take their place.
+    Every experiment has its own battery of prompts, and one drawn from their grammar for the pocket checkpoints, of
+    which it takes those that the context holds; prompts that are named take their place, and must all fit.
     """
 
     battery: tuple[str, ...] = tuple(EXPERIMENTS)
@@ -79,21 +79,35 @@ class BehaveQuestion(Question):
 
 
 def behave(question: BehaveQuestion, out: str | Path, *, prompts: Prompts | None = None, say: Say = silent) -> Run:
-    """Run experiments, and write `NAME.nc` of each, the summary and the report into the run directory `out`.
+    """Run experiments, and write `NAME.nc` of each as it is made, then summary and report, into the directory `out`.
 
-    Raises `InputError` for anything that does not exist, before an earlier run in the directory is replaced.
+    An experiment that cannot be made of these checkpoints and prompts is left out, and the summary says why under
+    `refused`. Raises `InputError` for anything that does not exist, and where no experiment can be made, before an
+    earlier run in the directory is replaced.
     """
     named = Prompts.named(question.prompts) if prompts is None and question.prompts else prompts
-    chosen = {name: named or battery_of(name, question.stages) for name in question.battery}
-    asked = ask(question, joined(list(chosen.values())), say)
-    Run.at(out)
-    made = {}
+    whole = {name: named or battery_of(name, question.stages) for name in question.battery}
+    chosen: dict[str, Prompts] = {}
+
+    def fit(chain: Chain) -> Prompts:
+        chosen.update(whole if named else {name: fitting(each, chain) for name, each in whole.items()})
+        return joined(list(chosen.values()))
+
+    asked = ask(question, fit, say)
+    run, found, refused = Run.at(out), dict[str, Any](), dict[str, str]()
     for name, given in chosen.items():
         say(f"behaviour: {name}")
-        made[name] = measured(name, asked.chain, given)
-    run = asked.begin(out)
-    found = {name: summaries.of(name).summary(run.save(name, dataset)) for name, dataset in made.items()}
-    return asked.finish(run, behaviour=found)
+        try:
+            dataset = measured(name, asked.chain, given)
+        except InputError as error:
+            refused[name] = str(error)
+            say(f"without {name}: {error}")
+            continue
+        run = run if found else asked.begin(out)
+        found[name] = summaries.of(name).summary(run.save(name, dataset))
+    if not found:
+        raise InputError(" ".join(dict.fromkeys(refused.values())))
+    return asked.finish(run, behaviour=found, **({"refused": refused} if refused else {}))
 
 
 def measured(name: str, chain: Chain, prompts: Prompts) -> xr.Dataset:

@@ -82,24 +82,33 @@ class Asked:
         return run
 
 
-def ask(question: Question, prompts: Prompts | None = None, say: Say = silent) -> Asked:
+def ask(question: Question, prompts: Prompts | Callable[[Chain], Prompts] | None = None, say: Say = silent) -> Asked:
     """Load what a question names and prove that it can be compared.
 
-    `prompts` are used instead of those the question names. Raises `InputError` for anything wrong with checkpoints or
-    prompts; files are read before any checkpoint, so that a bad one costs no loading.
+    `prompts`, or those that a function chooses for the loaded chain, are used instead of those the question names.
+    Raises `InputError` for anything wrong with checkpoints or prompts; files are read before any checkpoint, so that a
+    bad one costs no loading.
     """
     named = Prompts.named(question.prompts) if prompts is None and question.prompts else prompts
     chain = load_chain(question.stages, device=question.device, dtype=question.dtype)
-    given = named if named is not None else default_prompts(chain, question.template)
+    chosen = named(chain) if callable(named) else named
+    given = chosen if chosen is not None else default_prompts(chain, question.template)
     rendered, alignment = chain.align(given, question.template)
     say(f"aligned: {len(chain.stages)} stages, {len(rendered)} prompts, vocabulary {alignment.vocabulary}")
     return Asked(question, chain, rendered, alignment, attractor_token(chain, question.attractor), given.source)
 
 
 def default_prompts(chain: Chain, rendering: str = "raw") -> Prompts:
-    """The shipped battery for the chain, without the prompts that its context or vocabulary cannot hold."""
+    """The shipped battery for the chain, without the prompts that its context cannot hold."""
     pocket = all(stage.checkpoint.spec.startswith("pocket:") for stage in chain.stages)
-    battery = Prompts.battery("pocket" if pocket else "mysteries")
+    return fitting(Prompts.battery("pocket" if pocket else "mysteries"), chain, rendering)
+
+
+def fitting(battery: Prompts, chain: Chain, rendering: str = "raw") -> Prompts:
+    """The prompts of a battery that the context of a chain holds, with room for a short completion.
+
+    Raises `InputError` where it holds none.
+    """
     rendered = battery.render(chain.base.tokenizer, rendering, chain.chat_template)
     room = chain.alignment.context - LEAST_COMPLETION
     unfit = {rendered.prompt_index[i] for i in range(len(rendered)) if not rendered.fits(i, room)}

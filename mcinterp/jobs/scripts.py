@@ -7,6 +7,7 @@ from pathlib import Path
 from mcinterp.chain import load_chain
 from mcinterp.errors import InputError
 from mcinterp.jobs.behaving import battery_of, measured
+from mcinterp.jobs.question import fitting
 from mcinterp.organisms import POCKET_STAGES
 from mcinterp.prompts import Prompts
 from mcinterp.results import save, write_json
@@ -27,16 +28,17 @@ def script(name: str) -> None:
     asked = parser.parse_args()
     stages = tuple(asked.stages or (f"pocket:{stage}" for stage in POCKET_STAGES))
     try:
-        prompts = Prompts.named(asked.prompts) if asked.prompts else battery_of(name, stages)
-        print(write(name, stages, prompts, Path(asked.out)))
+        named = Prompts.named(asked.prompts) if asked.prompts else None
+        print(write(name, stages, named, Path(asked.out)))
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
 
 
-def write(name: str, stages: tuple[str, ...], prompts: Prompts, out: Path) -> str:
-    """Measure, write everything into a folder, and return the headline."""
-    dataset = measured(name, load_chain(stages), prompts)
+def write(name: str, stages: tuple[str, ...], named: Prompts | None, out: Path) -> str:
+    """Measure on named prompts, or on those of the battery that fit, write all into a folder, return the headline."""
+    chain = load_chain(stages)
+    dataset = measured(name, chain, named or fitting(battery_of(name, stages), chain))
     out.mkdir(parents=True, exist_ok=True)
     save(dataset, out / f"{name}.nc")
     found = summaries.of(name).summary(dataset)
