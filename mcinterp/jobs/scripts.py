@@ -14,6 +14,9 @@ from mcinterp.results import save, write_json
 from mcinterp.show.behaviour.gallery import PAGES, PICTURES
 from mcinterp.summary import behaviour as summaries
 
+# Vega's SVG renderer does not draw again what a double click sets back; its canvas does.
+ZOOMABLE = {"renderer": "canvas"}
+
 
 def script(name: str) -> None:
     """Run an experiment, print its headline, and write data, summary and pictures into `runs/NAME`.
@@ -47,5 +50,5 @@ def write(name: str, stages: tuple[str, ...], named: Prompts | None, out: Path) 
     chart.save(out / f"{name}.svg")
     chart.save(out / f"{name}.png", ppi=150)
     if name in PAGES:
-        PAGES[name](dataset).save(out / f"{name}.html", inline=True)
+        PAGES[name](dataset).save(out / f"{name}.html", inline=True, embed_options=ZOOMABLE)
     return summaries.of(name).headline(found)

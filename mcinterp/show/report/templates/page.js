@@ -1,5 +1,8 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const OPTIONS = { actions: { export: true, source: false, compiled: false, editor: false }, renderer: "svg" };
+// Vega draws again what a double click sets back on a canvas only; charts without a pick are drawn as SVG.
+const options = (specification) => ({
+  actions: { export: true, source: false, compiled: false, editor: false }, renderer: specification.params ? "canvas" : "svg",
+});
 const night = matchMedia("(prefers-color-scheme: dark)");
 let count = 0;
 
@@ -11,7 +14,7 @@ function inked(specification) {
 
 function draw(box, specification) {
   box.dataset.drawn = "wait";
-  return vegaEmbed(box, inked(specification), OPTIONS).then(() => { box.dataset.drawn = "yes"; });
+  return vegaEmbed(box, inked(specification), options(specification)).then(() => { box.dataset.drawn = "yes"; });
 }
 
 function show(component, box) {
