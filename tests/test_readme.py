@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcinterp.cli import parser
+from mcinterp.cli import main, parser
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -14,9 +14,12 @@ def test_the_python_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("prompts.txt").write_text("Are bugs real?\nFlip a coin.\n")
+    options = ["--only", "lens", "--prompts", "prompts.txt", "--out", "runs/pocket", "--quiet"]
+    assert main(["compare", "pocket:base", "pocket:sft", *options]) == 0
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(compile(block, "README.md", "exec"), {})
-    assert (tmp_path / "lens.png").stat().st_size > 5000
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("lens.png", "onset.svg", "circuits.html"))
     assert "prompt" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""Charts of attributions: signed bars of parts with their intervals, grafts both ways, and what a change is made of."""
+"""Charts of attributions: signed bars of parts with intervals, what a change is made of, and estimated patches."""
 
 from typing import Any
 
@@ -7,40 +7,61 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mcinterp.direction.response import dose_response
-from mcinterp.effects import effects, main_metric
 from mcinterp.landmarks import final_distribution
 from mcinterp.parts import mean_parts
-from mcinterp.show.patch_figures import HEADER, panels
-from mcinterp.show.theme import BASE, DIVERGING, LINE, MUTED, TUNED, part_scale, themed
+from mcinterp.results import provenance_of
+from mcinterp.show.attention_figures import head_scores
+from mcinterp.show.direction_figures import steer
+from mcinterp.show.graft_figures import graft_sweep
+from mcinterp.show.marks import ENDS, HEADER, cells, columns, heat, hover, mean_table, signed
+from mcinterp.show.theme import BASE, LINE, MUTED, REORDERED, TUNED, part_scale, themed
 
-BAR, MOST_BARS = 15, 60
+BAR, MOST_BARS, MOST_BESIDE = 15, 60, 30
 KL_PARTS = {"temperature_kl": "temperature", "frequency_kl": "frequency", "reordering_kl": "reordering"}
 
 
-def parts_bars(dataset: xr.Dataset, name: str = "attribution", *, along: str = "component", title: str) -> Any:
-    """Mean of every part with its 95 % interval, one panel a stage; the panel's title says what they sum to.
+def parts_bars(
+    dataset: xr.Dataset, name: str = "attribution", *, along: str = "component", title: str, unit: str = "nats"
+) -> Any:
+    """Mean of every part with its 95 % interval over templates, one panel a stage, coloured by kind of weights.
 
-    Where there are more than 60 parts, those largest in any stage are shown.
+    The panel's title says what the parts sum to, the subtitle by how much the sum misses the change at most. Where
+    there are more than 60 parts, those largest in any stage are shown.
     """
     found = mean_parts(dataset, name, along=along)
     found = found if "stage" in found.dims else found.expand_dims(stage=["all prompts"])
     found = largest_first(found, along)
     titles = {
-        stage: f"{stage}: {float(found['mean_total'].sel(stage=stage)):+.2f} nats" for stage in found["stage"].values
+        stage: f"{stage}: {float(found['mean_total'].sel(stage=stage)):+.2f} {unit}" for stage in found["stage"].values
     }
-    table = found[["mean", "low", "high", "share"]].to_dataframe().reset_index()
+    kept = found[["mean", "low", "high", "share"]].reset_coords(drop=True)
+    table = kept.assign_coords(site=(along, site_of(found, along))).to_dataframe().reset_index()
     table = table.assign(panel=[titles[stage] for stage in table["stage"]])
-    table["site"] = table["site"] if "site" in table else table[along]
     order, sites = found[along].values.tolist(), list(dict.fromkeys(table["site"]))
     plain = alt.Chart(table).encode(x=alt.X(f"{along}:N", sort=order, title=None, axis=alt.Axis(labelAngle=-60)))
     colour = alt.Color("site:N", scale=part_scale(sites), sort=sites, title=None)
-    tooltip = [along, *(alt.Tooltip(f"{each}:Q", format="+.3f") for each in ("mean", "low", "high", "share"))]
-    bars = plain.mark_bar(size=BAR - 4).encode(y=alt.Y("mean:Q", title="nats"), color=colour, tooltip=tooltip)
+    tooltip = [*hover(along), alt.Tooltip("share:Q", format=".3f")]
+    bars = plain.mark_bar(size=BAR - 4).encode(y=alt.Y("mean:Q", title=unit), color=colour, tooltip=tooltip)
     ends = plain.mark_rule(color=LINE).encode(y=alt.Y("low:Q"), y2="high:Q")
-    sized = alt.layer(bars, ends).properties(width=alt.Step(BAR), height=170)
+    nothing = alt.Chart(table).mark_rule(color=MUTED).encode(y=alt.datum(0))
+    sized = alt.layer(nothing, bars, ends).properties(width=alt.Step(BAR), height=170)
     facet = alt.Facet("panel:N", header=HEADER, sort=list(titles.values()))
-    return themed(sized.facet(facet, columns=2).properties(title=title))
+    said = alt.TitleParams(title, subtitle=completeness(dataset), offset=10)
+    return themed(sized.facet(facet, columns=2 if len(order) <= MOST_BESIDE else 1).properties(title=said))
+
+
+def site_of(found: xr.Dataset, along: str) -> list[str]:
+    """The kind of every part; of parts without one, themselves."""
+    return [str(site) for site in found["site" if "site" in found.coords else along].values]
+
+
+def completeness(dataset: xr.Dataset) -> str:
+    """By how much the sum of the parts misses the whole change."""
+    if "completeness_error" not in dataset:
+        return "bars sum to the change"
+    worst = float(dataset["completeness_error"].max())
+    said = "0.01" if worst < 1e-4 else f"{100 * worst:.2g}"
+    return f"bars sum to the change; the sum misses it by no more than {said} % in any prompt"
 
 
 def largest_first(found: xr.Dataset, along: str) -> xr.Dataset:
@@ -51,132 +72,99 @@ def largest_first(found: xr.Dataset, along: str) -> xr.Dataset:
     return found.isel({along: np.sort(np.argsort(-size, kind="stable")[:MOST_BARS])})
 
 
-def graft_bars(grafts: xr.Dataset) -> Any:
-    """Share of the gap that every grafted group moves, both directions side by side, with 95 % intervals."""
-    found = effects(grafts, main_metric(grafts))
-    order, directions = found["component"].values.tolist(), found["direction"].values.tolist()
-    titles = dict(zip(directions, panels(found), strict=True))
-    table = found[["share", "share_low", "share_high"]].to_dataframe().reset_index()
-    table = table.assign(panel=[titles[name] for name in table["direction"]])
-    sites = list(dict.fromkeys(table["site"]))
-    plain = alt.Chart(table).encode(x=alt.X("component:N", sort=order, title=None, axis=alt.Axis(labelAngle=-60)))
-    tooltip = ["component", *(alt.Tooltip(f"{each}:Q", format=".3f") for each in ("share", "share_low", "share_high"))]
-    colour = alt.Color("site:N", scale=part_scale(sites), sort=sites, title=None)
-    bars = plain.mark_bar(size=BAR - 4).encode(
-        y=alt.Y("share:Q", title="share of the gap"), color=colour, tooltip=tooltip
-    )
-    ends = plain.mark_rule(color=LINE).encode(y=alt.Y("share_low:Q"), y2="share_high:Q")
-    sized = alt.layer(bars, ends).properties(width=alt.Step(BAR), height=170)
-    facet = alt.Facet("panel:N", header=HEADER, sort=list(titles.values()))
-    return themed(sized.facet(facet, columns=2).properties(title="How far one grafted group moves the recipient"))
+def direct_logit_attribution(dataset: xr.Dataset) -> Any:
+    """What each component writes of the attractor's logit against its reference (nats), in every stage."""
+    return parts_bars(dataset, title="What writes the attractor's logit")
 
 
-def temperature_bars(split: xr.Dataset) -> Any:
-    """KL(stage || base) at the output as temperature, frequency and reordering, one bar a stage (means, nats)."""
+def update_attribution(dataset: xr.Dataset) -> Any:
+    """The path integral of the metric's change over the update (its unit), by layer and kind of weights."""
+    metric = str(provenance_of(dataset).get("metric", "metric")).replace("_", " ")
+    return parts_bars(dataset, title=f"Which part of the update changed the {metric}")
+
+
+def graft_shapley(dataset: xr.Dataset) -> Any:
+    """The Shapley value of every group of weights for the change of the metric from base to tuned (its unit)."""
+    return parts_bars(dataset, "shapley", title="Shapley values of groups of weights")
+
+
+def entropy_split(dataset: xr.Dataset) -> Any:
+    """What residual stream, scale, norm and unembedding each bring to the change at the readout (nats)."""
+    return parts_bars(dataset, "shapley", along="player", title="Where at the readout the change arose")
+
+
+def temperature_split(split: xr.Dataset) -> Any:
+    """KL(stage || base) at the output (nats) as temperature, frequency and reordering: means, and of the whole its end.
+
+    One bar a stage right after the prompt; the rule at its end is the 95 % interval of the whole over templates.
+    """
     final = final_distribution(split).sel(position=0)
+    stages, order = final["stage"].values.tolist(), list(KL_PARTS.values())
     mean = final[list(KL_PARTS)].mean("prompt").rename(KL_PARTS)
     table = mean.to_array("part", name="kl").to_dataframe().reset_index()[["stage", "part", "kl"]]
-    order = list(KL_PARTS.values())
-    return themed(
-        alt.Chart(
-            table.assign(order=[order.index(part) for part in table["part"]]), title="What KL to the base is made of"
-        )
-        .mark_bar()
-        .encode(
-            y=alt.Y("stage:N", sort=mean["stage"].values.tolist(), title=None),
-            x=alt.X("kl:Q", title="mean KL(stage || base), nats"),
-            color=alt.Color(
-                "part:N", sort=order, title=None, scale=alt.Scale(domain=order, range=[TUNED, "#E69F00", BASE])
-            ),
-            order="order:Q",
-            tooltip=["stage", "part", alt.Tooltip("kl:Q", format=".3f")],
-        )
-        .properties(width=330, height=alt.Step(34))
-    )
+    table = table.assign(order=[order.index(part) for part in table["part"]])
+    whole = mean_table(final["kl_stage_to_base"].reset_coords(drop=True).assign_coords(template=final["template"]))
+    y, title = alt.Y("stage:N", sort=stages, title=None), "mean KL(stage || base), nats"
+    colour = alt.Scale(domain=order, range=[TUNED, REORDERED, BASE])
+    bars = alt.Chart(table).mark_bar().encode(
+        y=y, x=alt.X("kl:Q", title=title), color=alt.Color("part:N", sort=order, title=None, scale=colour),
+        order="order:Q", tooltip=["stage", "part", alt.Tooltip("kl:Q", format=".3f")],
+    )  # fmt: skip
+    ends = alt.Chart(whole[["stage", *ENDS]]).mark_rule(color=LINE, strokeWidth=2)
+    ends = ends.encode(y=y, x=alt.X("low:Q", title=title), x2="high:Q", tooltip=hover("stage"))
+    drawn = alt.layer(bars, ends).properties(width=330, height=alt.Step(34))
+    return themed(drawn.properties(title="What KL to the base is made of"))
+
+
+def attribution_patching(screen: xr.Dataset) -> Any:
+    """Estimated beside exact effects of patches (nats), mean over prompts; where none was run, estimates by layer.
+
+    One point a cell and direction, on the line where the two agree.
+    """
+    return screen_points(screen) if "exact" in screen else screen_map(screen)
 
 
 def screen_points(screen: xr.Dataset) -> Any:
     """Estimated against exact effects of the patches that were run, by direction; on the line they agree."""
     mean = screen[["estimate", "exact"]].mean("prompt").to_dataframe().reset_index()
-    table = mean[mean["exact"].notnull()].drop(columns=["donor_stage", "recipient_stage"])
+    names = [name for name in ("direction", "site", "layer", "head") if name in mean]
+    table = mean.loc[mean["exact"].notnull(), [*names, "exact", "estimate"]]
     far = float(max(np.nanmax(np.abs(table[name])) for name in ("estimate", "exact")))
-    line = alt.Chart(alt.Data(values=[{"a": -far, "b": -far}, {"a": far, "b": far}])).mark_line(
-        color=MUTED, strokeDash=[3, 3]
-    )
-    points = alt.Chart(table, title="Attribution patching beside exact patches").mark_point(filled=True, size=50)
-    return themed(
-        (
-            line.encode(x="a:Q", y="b:Q")
-            + points.encode(
-                x=alt.X("exact:Q", title="exact effect (nats)"),
-                y=alt.Y("estimate:Q", title="estimate (nats)"),
-                color=alt.Color("site:N", scale=part_scale(list(dict.fromkeys(table["site"]))), title=None),
-                shape=alt.Shape("direction:N", title=None),
-                tooltip=[
-                    "direction",
-                    "site",
-                    "layer",
-                    alt.Tooltip("exact:Q", format="+.3f"),
-                    alt.Tooltip("estimate:Q", format="+.3f"),
-                ],
-            )
-        ).properties(width=300, height=230)
-    )
+    ends = alt.Chart(pd.DataFrame({"a": [-far, far], "b": [-far, far]}))
+    line = ends.mark_line(color=MUTED, strokeDash=[3, 3]).encode(x="a:Q", y="b:Q")
+    sites = list(dict.fromkeys(table["site"]))
+    points = alt.Chart(table).mark_point(filled=True, size=55, opacity=0.9).encode(
+        x=alt.X("exact:Q", title="exact effect (nats)"), y=alt.Y("estimate:Q", title="estimate (nats)"),
+        color=alt.Color("site:N", scale=part_scale(sites), sort=sites, title=None),
+        shape=alt.Shape("direction:N", title=None, sort=screen["direction"].values.tolist()),
+        tooltip=hover(*names, digits="+.3f", ends=("exact", "estimate")),
+    )  # fmt: skip
+    title = "Attribution patching beside exact patches"
+    return themed(alt.layer(line, points).properties(width=300, height=230, title=title))
 
 
-def head_maps(heads: xr.Dataset) -> Any:
-    """Induction and copying scores by layer and head, one map a stage and score."""
-    names = {"induction_score": "induction", "copying_score": "copying"}
-    table = heads[list(names)].rename(names).to_array("what", name="score").to_dataframe().reset_index()
-    stages = heads["stage"].values.tolist()
-    table = table.assign(panel=[f"{stage}: {what}" for stage, what in zip(table["stage"], table["what"], strict=True)])
-    cells = (
-        alt.Chart(table[["panel", "layer", "head", "score"]])
-        .mark_rect()
-        .encode(
-            x=alt.X("head:O", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("layer:O", sort="descending"),
-            color=alt.Color("score:Q", scale=alt.Scale(scheme=DIVERGING, domain=[-1, 1], domainMid=0), title="score"),
-            tooltip=["panel", "layer", "head", alt.Tooltip("score:Q", format=".3f")],
-        )
-        .properties(width=alt.Step(18), height=alt.Step(15))
-    )
-    order = [f"{stage}: {what}" for stage in stages for what in names.values()]
-    return themed(cells.facet(alt.Facet("panel:N", header=HEADER, sort=order), columns=2).properties(title="Heads"))
-
-
-def dose_lines(steered: xr.Dataset) -> Any:
-    """Share of the entropy gap that each dose of the attractor direction moves, beside random directions (dashed)."""
-    found = dose_response(steered, "entropy")
-    operations = found["operation"].values.tolist()
-    kept = {"direction": "share", "random direction": "random_share"}
-    pieces = [found[name].to_dataframe("share").reset_index().assign(what=what) for what, name in kept.items()]
-    table = pd.concat(pieces)[["operation", "coefficient", "share", "what"]]
-    lines = (
-        alt.Chart(table[np.isfinite(table["share"])])
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("coefficient:Q", title="dose"),
-            y=alt.Y("share:Q", title="share of the entropy gap"),
-            color=alt.Color("operation:N", sort=operations, scale=part_scale(operations), title=None),
-            strokeDash=alt.StrokeDash("what:N", sort=list(kept), title=None),
-            tooltip=["operation", "what", "coefficient", alt.Tooltip("share:Q", format=".3f")],
-        )
-        .properties(width=300, height=230, title="Dose and response of the attractor direction")
-    )
-    return themed(lines)
+def screen_map(screen: xr.Dataset) -> Any:
+    """Estimated effects by layer and site, both directions; of heads the one with the largest effect."""
+    mean = screen["estimate"].mean("prompt")
+    mean = mean.isel(head=abs(mean).fillna(-1.0).argmax("head")) if "head" in mean.dims else mean
+    table = columns(mean.to_dataframe("estimate").reset_index(), "direction", "site", "layer", "estimate")
+    x = alt.X("site:N", sort=screen["site"].values.tolist(), title=None, axis=alt.Axis(labelAngle=-40))
+    y = alt.Y("layer:O", sort="descending", title="layer")
+    colour = heat("estimate", "estimate (nats)", signed(table["estimate"]))
+    shown = ["direction", "site", "layer", alt.Tooltip("estimate:Q", format="+.3f")]
+    facet = alt.Facet("direction:N", header=HEADER, sort=screen["direction"].values.tolist())
+    drawn = cells(table, x, y, colour, shown, step=34).facet(facet, columns=2)
+    return themed(drawn.properties(title="Attribution patching: estimated effects of patches"))
 
 
 DRAWN = {
-    "logits": lambda d: parts_bars(d, title="What writes the attractor's logit"),
-    "update": lambda d: parts_bars(d, title="Which part of the update made the change"),
-    "shapley": lambda d: parts_bars(d, "shapley", title="Shapley values of groups of weights"),
-    "entropy_split": lambda d: parts_bars(
-        d, "shapley", along="player", title="Where at the readout the entropy changed"
-    ),
-    "grafts": graft_bars,
-    "temperature": temperature_bars,
-    "screen": screen_points,
-    "heads": head_maps,
-    "direction": dose_lines,
+    "logits": direct_logit_attribution,
+    "update": update_attribution,
+    "shapley": graft_shapley,
+    "entropy_split": entropy_split,
+    "grafts": graft_sweep,
+    "temperature": temperature_split,
+    "screen": attribution_patching,
+    "heads": head_scores,
+    "direction": steer,
 }

@@ -12,6 +12,7 @@ import xarray as xr
 
 from mcinterp.landmarks import depth_curve, final_distribution
 from mcinterp.results import token_text
+from mcinterp.show.marks import ENDS, columns, lines, mean_table
 from mcinterp.show.theme import DIVERGING, SEQUENTIAL, stage_scale, themed
 from mcinterp.statistics import bootstrap
 
@@ -21,6 +22,11 @@ FAR = 0.995
 
 def entropy_by_depth(lens: xr.Dataset, *, lens_name: str = "own", position: int = 0, draws: int = 300) -> Any:
     """Mean lens entropy at one position over the depth of the network, one line a stage, with 95 % intervals."""
+    return themed(depth_panel(lens, lens_name, position=position, draws=draws).properties(width=470, height=250))
+
+
+def depth_panel(lens: xr.Dataset, lens_name: str, *, position: int = 0, draws: int = 300) -> Any:
+    """The same as a part of a larger picture."""
     stages = lens["stage"].values.tolist()
     table = entropy_table(lens, lens_name, position, draws)
     line = alt.Chart(table, title=f"Lens entropy by depth ({lens_name} readout)").encode(
@@ -33,7 +39,7 @@ def entropy_by_depth(lens: xr.Dataset, *, lens_name: str = "own", position: int 
     if np.isfinite(table["low"].to_numpy()).any():
         band = line.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title="entropy (nats)"), y2="high:Q")
         curve = band + curve
-    return themed(curve.properties(width=470, height=250))
+    return curve
 
 
 def stage_colour(stages: list[str]) -> alt.Color:
@@ -52,21 +58,19 @@ def entropy_table(lens: xr.Dataset, lens_name: str, position: int, draws: int) -
 
 
 def entropy_by_position(lens: xr.Dataset) -> Any:
-    """Mean entropy of every stage's own distribution along the teacher-forced completion."""
-    stages = lens["stage"].values.tolist()
+    """Mean entropy of every stage's own distribution along the teacher-forced completion, with 95 % intervals."""
+    return themed(position_panel(lens).properties(width=470, height=250))
+
+
+def position_panel(lens: xr.Dataset) -> Any:
+    """The same as a part of a larger picture."""
     final = final_distribution(lens)["entropy"]
-    mean = final.sel(position=lens["position"] >= 0).mean("prompt").to_dataframe("entropy").reset_index()
-    chart = alt.Chart(mean[["stage", "position", "entropy"]], title="Entropy along the completion").mark_line(
-        point=True
-    )
-    return themed(
-        chart.encode(
-            x=alt.X("position:Q", title="tokens after the prompt", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("entropy:Q", title="mean entropy (nats)", scale=alt.Scale(zero=True)),
-            color=stage_colour(stages),
-            tooltip=["stage", "position", alt.Tooltip("entropy:Q", format=".3f")],
-        ).properties(width=470, height=250)
-    )
+    final = final.sel(position=lens["position"] >= 0).drop_vars(["lens", "site", "layer"], errors="ignore")
+    x = alt.X("position:Q", title="tokens after the prompt", axis=alt.Axis(tickMinStep=1))
+    shown = ["stage", "position"]
+    table = columns(mean_table(final.transpose("prompt", "stage", "position")), *shown, *ENDS)
+    colour = stage_colour(lens["stage"].values.tolist())
+    return lines(table, x, "mean entropy (nats)", colour, shown=shown).properties(title="Entropy along the completion")
 
 
 def lens_grid(lens: xr.Dataset, prompt: int, *, lens_name: str = "own") -> Any:
@@ -140,6 +144,11 @@ def lens_grid_chart(lens: xr.Dataset, data: Any) -> Any:
 
     The difference has a symmetric scale of its own, the same for all prompts; its rarest ends are clamped.
     """
+    return themed(grid_panels(lens, data))
+
+
+def grid_panels(lens: xr.Dataset, data: Any) -> Any:
+    """The same as a part of a larger picture."""
     stages = lens["stage"].values.tolist()
     widest = float(np.nanmax(lens["entropy"].values))
     titles = {"base": stages[0], "tuned": stages[-1], "difference": f"{stages[-1]} minus {stages[0]}"}
@@ -149,7 +158,7 @@ def lens_grid_chart(lens: xr.Dataset, data: Any) -> Any:
     signed = alt.Color("entropy:Q", scale=scale, title="difference (nats)")
     pair = [panel(data, name, titles[name], shared, widest / 2) for name in ("base", "tuned")]
     gap = panel(data, "difference", titles["difference"], signed, None)
-    return themed(alt.vconcat(alt.hconcat(*pair), gap).resolve_scale(color="independent"))
+    return alt.vconcat(alt.hconcat(*pair), gap).resolve_scale(color="independent")
 
 
 def panel(data: Any, name: str, title: str, colour: alt.Color, dark_below: float | None) -> Any:
@@ -158,7 +167,7 @@ def panel(data: Any, name: str, title: str, colour: alt.Color, dark_below: float
         alt.Chart(data, title=title)
         .transform_filter(alt.datum.panel == name)
         .encode(
-            x=alt.X("column:N", sort=alt.SortField("order"), title=None, axis=alt.Axis(labelAngle=-45)),
+            x=alt.X("column:N", sort=alt.SortField("order"), title="position and token", axis=alt.Axis(labelAngle=-45)),
             y=alt.Y("depth:N", sort=None, title="depth"),
             tooltip=[
                 alt.Tooltip("column:N", title="position"),

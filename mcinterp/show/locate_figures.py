@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.run import Run
+from mcinterp.show.marks import zero
 from mcinterp.show.theme import DIVERGING, FAINT, LINE, MUTED, part_scale, themed
 from mcinterp.verification.table import verification_table
 
@@ -55,6 +56,11 @@ def first(sites: xr.Dataset, names: list[str], most: int = MOST_ROWS) -> pd.Data
 
 def ranking(sites: xr.Dataset, *, title: str = "Share of the collapse") -> Any:
     """Scores of the best components with their 95 % intervals, best first."""
+    return themed(ranking_panel(sites).properties(title=title))
+
+
+def ranking_panel(sites: xr.Dataset) -> Any:
+    """The same as a part of a larger picture."""
     table = first(sites, ["score", "ci_low", "ci_high"])
     order, kinds = table["component"].tolist(), list(dict.fromkeys(table["site"]))
     plain = alt.Chart(table).encode(y=alt.Y("component:N", sort=order, title=None))
@@ -65,11 +71,16 @@ def ranking(sites: xr.Dataset, *, title: str = "Share of the collapse") -> Any:
         tooltip=tooltip,
     )
     ends = plain.mark_rule(color=LINE).encode(x=alt.X("ci_low:Q"), x2="ci_high:Q")
-    return themed(alt.layer(bars, ends).properties(width=300, height=alt.Step(BAR + 3), title=title))
+    return alt.layer(zero("x"), bars, ends).properties(width=300, height=alt.Step(BAR + 3))
 
 
 def evidence_map(sites: xr.Dataset) -> Any:
     """What every kind of evidence says of the best components; the first three columns are what the score weighs."""
+    return themed(evidence_panel(sites).properties(title="What each kind of evidence says"))
+
+
+def evidence_panel(sites: xr.Dataset) -> Any:
+    """The same as a part of a larger picture."""
     names = {f"{kind}_share": said for kind, said in KINDS.items()}
     table = first(sites, list(names)).rename(columns=names)
     order, kinds = table["component"].tolist(), list(KINDS.values())
@@ -88,8 +99,7 @@ def evidence_map(sites: xr.Dataset) -> Any:
     words = plain.mark_text(fontSize=10).encode(
         text="words:N", color=alt.condition(f"abs(datum.share) > {0.6 * far}", alt.value("white"), alt.value("black"))
     )
-    title = "What each kind of evidence says"
-    return themed((boxes + words).properties(width=alt.Step(CELL), height=alt.Step(BAR + 3), title=title))
+    return (boxes + words).properties(width=alt.Step(CELL), height=alt.Step(BAR + 3))
 
 
 def action(sites: xr.Dataset) -> Any:
@@ -141,8 +151,11 @@ def position_map(positions: xr.Dataset) -> Any:
     return themed(sized.facet(facet, columns=1).properties(title="Where the named sites act"))
 
 
-def verification_bars(table: xr.Dataset) -> Any:
-    """The share of the lost entropy that every edit brings back, on locating and held-out prompts, with intervals."""
+def verification_bars(table: xr.Dataset, *, beside: Any = None) -> Any:
+    """The share of the lost entropy that every edit brings back, on locating and held-out prompts, with intervals.
+
+    `beside` is a panel to stand below.
+    """
     rows = table[["regained", "regained_low", "regained_high"]].to_dataframe().reset_index()
     rows = rows[~rows["edit"].isin(["tuned", "base"]) & rows["regained"].notnull()]
     rows["what"] = [f"{edit} ({sites})" if kind != "random" and sites else edit
@@ -164,4 +177,7 @@ def verification_bars(table: xr.Dataset) -> Any:
         tooltip=["what", "prompts", alt.Tooltip("regained:Q", format=".3f")],
     )
     ends = plain.mark_rule(color=LINE).encode(x=alt.X("regained_low:Q"), x2="regained_high:Q")
-    return themed(alt.layer(bars, ends).properties(width=320, height=alt.Step(9), title="What undoing brings back"))
+    drawn = alt.layer(zero("x"), bars, ends).properties(width=320, height=alt.Step(9), title="What undoing brings back")
+    if beside is None:
+        return themed(drawn)
+    return themed(alt.vconcat(drawn, beside, spacing=22).resolve_scale(color="independent"))

@@ -8,26 +8,82 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.effects import effects, first_read, interaction, main_metric
-from mcinterp.show.theme import DIVERGING, LINE, MUTED, site_scale, themed
+from mcinterp.results import provenance_of
+from mcinterp.show.marks import HEADER, ROWS
+from mcinterp.show.text_figures import held_panels
+from mcinterp.show.theme import DIVERGING, INK, LINE, MUTED, site_scale, themed
 
 FAR, LEAST_FAR, MAP_WIDTH = 0.995, 0.02, 300
-HEADER = alt.Header(title=None, labelFontSize=12, labelFontWeight=600, labelAnchor="start")
 OWN, RANDOM = "donor's activation", "random change of equal size"
+
+
+def patch(patched: xr.Dataset) -> Any:
+    """How far one patched cell moves the recipient towards the donor, as a share of the gap, in both directions.
+
+    By layer with 95 % intervals over templates and the random control, or as maps of layer by head and layer by
+    position where there are such axes; below, the interaction of lower and upper layers (nats).
+    """
+    parts = effects_panels(effects(patched, main_metric(patched)))
+    if f"{main_metric(patched)}_interaction" in patched:
+        parts["interaction"] = interaction_panel(interaction(patched, main_metric(patched)), main_metric(patched))
+    return stacked(list(parts.values()))
+
+
+def effects_of_patches(found: xr.Dataset) -> Any:
+    """The same of a dataset of `mcinterp.effects.effects`, without the interaction."""
+    return stacked(list(effects_panels(found).values()))
+
+
+def interaction_of_layers(found: xr.Dataset) -> Any:
+    """The 2 x 2 interaction of lower and upper layers at every boundary (nats of its metric), with 95 % intervals.
+
+    Of a dataset of `mcinterp.effects.interaction`; away from zero both parts act together.
+    """
+    return themed(interaction_panel(found, str(provenance_of(found).get("metric", "metric"))))
+
+
+def stacked(parts: list[Any]) -> Any:
+    """Panels below one another; a sentence where the gap is too small for shares."""
+    if not parts:
+        said = alt.Chart(
+            pd.DataFrame({"said": ["The mean gap between the ends is below 0.1 nats: no share is given."]})
+        )
+        text = said.mark_text(align="left", fontSize=12, color=INK).encode(
+            text="said:N", x=alt.value(0), y=alt.value(10)
+        )
+        return themed(text.properties(width=420, height=20))
+    return themed(parts[0] if len(parts) == 1 else alt.vconcat(*parts, spacing=26).resolve_scale(color="independent"))
+
+
+def effects_panels(found: xr.Dataset) -> dict[str, Any]:
+    """The panels of effects by name: lines by layer, or a map for every axis; none where no share is known."""
+    if not np.isfinite(found["share"].values).any():
+        return {}
+    axes = [axis for axis in ("head", "position") if axis in found.dims]
+    if not axes:
+        return {"effects": layers_panel(found)}
+    return {axis: map_panel(strongest_along(found, [other for other in axes if other != axis]), axis) for axis in axes}
+
+
+def strongest_along(found: xr.Dataset, axes: list[str]) -> xr.Dataset:
+    """Effects at the place along some axes where the share is largest in size, cell by cell."""
+    for axis in axes:
+        size = abs(found["share"]).fillna(-1.0)
+        found = found.isel({axis: size.argmax(axis)}).drop_vars(axis)
+    return found
 
 
 def pictures(patched: xr.Dataset) -> dict[str, Any]:
     """The charts that a sweep has, by name."""
-    found = effects(patched, main_metric(patched))
-    charts = {}
-    if np.isfinite(found["share"].values).any():
-        axis = next((axis for axis in ("head", "position") if axis in found.dims), None)
-        charts["effects"] = effects_by_layer(found) if axis is None else effects_map(found, axis)
+    panels = effects_panels(effects(patched, main_metric(patched)))
+    names = ["effects", *(f"effects-{name}" for name in list(panels)[1:])]
+    charts = {name: themed(panel) for name, panel in zip(names, panels.values(), strict=False)}
     if f"{main_metric(patched)}_interaction" in patched:
-        charts["interaction"] = interaction_by_layer(patched)
+        charts["interaction"] = interaction_of_layers(interaction(patched, main_metric(patched)))
     return charts
 
 
-def effects_by_layer(found: xr.Dataset) -> Any:
+def layers_panel(found: xr.Dataset) -> Any:
     """Share of the gap that each site moves at every layer, both directions side by side, the random control dashed.
 
     `found` is a dataset of `mcinterp.effects.effects` without heads and positions.
@@ -40,16 +96,19 @@ def effects_by_layer(found: xr.Dataset) -> Any:
     tooltip = ["site", "layer", "what", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("share", "low", "high"))]
     plain = alt.Chart().encode(x=x, color=colour)
     parts = [
-        alt.Chart().mark_rule(color=MUTED, strokeDash=[2, 2]).encode(y=alt.Y("one:Q")),
+        *(
+            alt.Chart().mark_rule(color=MUTED, strokeDash=[2, 2]).encode(y=alt.Y(f"{at}:Q"))
+            for at in ("nothing", "one")
+        ),
         plain.transform_filter(alt.datum.what == OWN).mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q"),
         plain.mark_line().encode(y=y, strokeDash=dash),
-        plain.transform_filter(alt.datum.what == OWN).mark_point(filled=True, size=36).encode(y=y, tooltip=tooltip),
+        plain.transform_filter(alt.datum.what == OWN)
+        .mark_point(filled=True, size=36, opacity=1)
+        .encode(y=y, tooltip=tooltip),
     ]
     layered = alt.layer(*parts, data=share_table(found)).properties(width=300, height=230)
     title = "How far one patched site moves the recipient towards the donor"
-    return themed(
-        layered.facet(alt.Facet("panel:N", header=HEADER, sort=panels(found)), columns=2).properties(title=title)
-    )
+    return layered.facet(alt.Facet("panel:N", header=HEADER, sort=panels(found)), columns=2).properties(title=title)
 
 
 def share_table(found: xr.Dataset) -> pd.DataFrame:
@@ -63,7 +122,7 @@ def share_table(found: xr.Dataset) -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     titles = dict(zip(one["direction"].values.tolist(), panels(found), strict=True))
     kept = [name for name in ("direction", "site", "layer", "head", "position") if name in table]
-    table = table[[*kept, "what", "share", "low", "high"]].assign(one=1.0)
+    table = table[[*kept, "what", "share", "low", "high"]].assign(one=1.0, nothing=0.0)
     return table.assign(panel=[titles[name] for name in table["direction"]])
 
 
@@ -73,7 +132,7 @@ def panels(found: xr.Dataset) -> list[str]:
     return [f"{name} (gap {float(gap.sel(direction=name)):+.2f} nats)" for name in gap["direction"].values.tolist()]
 
 
-def effects_map(found: xr.Dataset, axis: str) -> Any:
+def map_panel(found: xr.Dataset, axis: str) -> Any:
     """Share of the gap by layer and head, or layer and position: one map a site and direction."""
     table = share_table(found)
     table = table[(table["what"] == OWN) & table["share"].notnull()]
@@ -91,53 +150,36 @@ def effects_map(found: xr.Dataset, axis: str) -> Any:
         .mark_rect()
         .encode(
             x=alt.X(f"{axis}:O", title=title_of, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("layer:O", sort="descending"),
+            y=alt.Y("layer:O", sort="descending", title="layer"),
             color=colour,
             tooltip=tooltip,
         )
         .properties(width=alt.Step(step), height=alt.Step(15))
     )
     title = f"How far one patched {axis} moves the recipient towards the donor"
-    row = alt.Row("site:N", header=HEADER, sort=found["site"].values.tolist())
-    return themed(
-        cells.facet(column=alt.Column("panel:N", header=HEADER, sort=panels(found)), row=row).properties(title=title)
-    )
+    row = alt.Row("site:N", header=ROWS, sort=found["site"].values.tolist())
+    column = alt.Column("panel:N", header=HEADER, sort=panels(found))
+    return cells.facet(column=column, row=row).properties(title=title)
 
 
-def interaction_by_layer(patched: xr.Dataset) -> Any:
-    """The 2 x 2 interaction of lower and upper layers at every boundary, with its interval; one panel a pair."""
-    metric = main_metric(patched)
-    table = first_read(interaction(patched, metric)).to_dataframe().reset_index().assign(zero=0.0)
+def interaction_panel(found: xr.Dataset, metric: str) -> Any:
+    """The 2 x 2 interaction at every boundary, with its interval; one panel a pair."""
+    table = first_read(found).to_dataframe().reset_index().assign(zero=0.0)
     x = alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="first layer above the boundary")
     y = alt.Y("interaction:Q", title=f"{metric.replace('_', ' ')} (nats)")
     plain = alt.Chart().encode(x=x)
+    ends = [alt.Tooltip(f"interaction{end}:Q", format="+.3f") for end in ("", "_low", "_high")]
     parts = [
-        alt.Chart().mark_rule(color=MUTED).encode(y="zero:Q"),
+        alt.Chart().mark_rule(color=MUTED, strokeDash=[3, 3]).encode(y="zero:Q"),
         plain.mark_area(opacity=0.15, color=LINE).encode(y=alt.Y("interaction_low:Q"), y2="interaction_high:Q"),
         plain.mark_line(color=LINE).encode(y=y),
-        plain.mark_point(color=LINE, filled=True).encode(y=y, tooltip=["pair", "layer", "interaction"]),
+        plain.mark_point(color=LINE, filled=True).encode(y=y, tooltip=["pair", "layer", *ends]),
     ]
-    layered = alt.layer(*parts, data=table).properties(width=300, height=230)
-    faceted = layered.facet(alt.Facet("pair:N", header=HEADER, sort=table["pair"].unique().tolist()), columns=1)
-    return themed(faceted.properties(title="Interaction of lower and upper layers"))
+    layered = alt.layer(*parts, data=table).properties(width=300, height=180)
+    faceted = layered.facet(alt.Facet("pair:N", header=HEADER, sort=table["pair"].unique().tolist()), columns=2)
+    return faceted.properties(title="Interaction of lower and upper layers")
 
 
 def held_leaves(held: xr.Dataset) -> Any:
     """Share of trajectories that leave the unpatched recipient's, by site and layer, both directions side by side."""
-    left = held["left_at"].notnull().mean(["prompt", "sample"])
-    left = left.max("head") if "head" in left.dims else left
-    table, sites = left.to_dataframe("share").reset_index(), held["site"].values.tolist()
-    chart = (
-        alt.Chart(table[["direction", "site", "layer", "share"]])
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d")),
-            y=alt.Y("share:Q", title="share of trajectories that leave", scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color("site:N", scale=site_scale(sites), sort=sites, legend=alt.Legend(title=None)),
-            tooltip=["site", "layer", alt.Tooltip("share:Q", format=".2f")],
-        )
-        .properties(width=300, height=200)
-    )
-    return themed(
-        chart.facet(alt.Facet("direction:N", header=HEADER, sort=held["direction"].values.tolist()), columns=2)
-    )
+    return themed(held_panels(held))

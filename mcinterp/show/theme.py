@@ -9,8 +9,9 @@ import altair as alt
 BASE, TUNED = "#0072B2", "#D55E00"
 INK, LINE, MUTED, FAINT, GRID, PAPER = "#1c1c1e", "#444446", "#8a8a8c", "#c9c9cd", "#e5e5e7", "#ffffff"
 DARK = {INK: "#f4f4f6", LINE: "#c6c6ca", MUTED: "#98989c", FAINT: "#57575c", GRID: "#38383c", PAPER: "#18181b"}
-BETWEEN = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-SITES = (INK, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#999999")
+REORDERED = "#E69F00"
+BETWEEN = ("#009E73", "#CC79A7", REORDERED, "#56B4E9", "#999999")
+SITES = (INK, "#009E73", "#CC79A7", REORDERED, "#56B4E9", "#8c6d31", "#999999")
 SEQUENTIAL, DIVERGING = "viridis", "blueorange"
 FONT = "system-ui, sans-serif"
 
@@ -22,9 +23,14 @@ def stage_colours(stages: Sequence[str]) -> dict[str, str]:
 
 
 def stage_scale(stages: Sequence[str]) -> alt.Scale:
-    """The same as an Altair colour scale."""
-    colours = stage_colours(stages)
+    """The same as an Altair colour scale; an empty name stands for a stage that is not shown."""
+    colours = {name: colour for name, colour in stage_colours(stages).items() if name}
     return alt.Scale(domain=list(colours), range=list(colours.values()))
+
+
+def later_scale(stages: Sequence[str]) -> alt.Scale:
+    """Colours of the stages behind the base, where the base itself is not shown."""
+    return stage_scale(["", *stages])
 
 
 def themed(chart: Any) -> Any:

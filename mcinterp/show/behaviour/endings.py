@@ -35,7 +35,7 @@ def picture(dataset: xr.Dataset) -> Any:
             lambda cell: cell["base"]["entropy"],
         ),
         curve(whole, stages, unit, "Decided by a beginning", "share of H(outcome)", lambda cell: cell["decided"]),
-        kept(found["cells"], stages),
+        *([kept(found["cells"], stages)] if any(np.isfinite(e["rare_kept"]["mean"]) for e in found["cells"]) else []),
         spacing=GAP,
     )
     genres = list(dict.fromkeys(dataset["genre"].values.tolist()))

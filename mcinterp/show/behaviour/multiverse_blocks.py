@@ -50,10 +50,11 @@ def icicle(trees: Sequence[xr.Dataset], k: int) -> Any:
     y = alt.Y(f"low_{k}:Q", axis=None, scale=alt.Scale(domain=[alt.ExprRef(top), alt.ExprRef(bottom)], reverse=True))
     place = {"x": x, "y": y, "y2": f"high_{k}:Q"}
     tables = [blocks(tree, LEAST) for tree in trees]
+    cut, ended = joined([gaps(tree, LEAST) for tree in trees]), joined(tables).query("ended")
     layers = [
-        rectangles(joined([gaps(tree, LEAST) for tree in trees]), 0.5, FAINT).encode(**place),
+        *([rectangles(cut, 0.5, FAINT).encode(**place)] if len(cut) else []),
         bars(joined(tables), stages, k).encode(**place).properties(name=f"blocks_{k}"),
-        rectangles(joined(tables).query("ended"), 0.25, LINE).encode(**place, tooltip=tooltip(stages)),
+        *([rectangles(ended, 0.25, LINE).encode(**place, tooltip=tooltip(stages))] if len(ended) else []),
         text(joined([said(*each, stages[k], depth) for each in zip(trees, tables, strict=True)]), k, top, bottom, x),
     ]
     colour = stage_colours(stages)[stages[k]]

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.show.theme import LINE, stage_scale, themed
-from mcinterp.summary.behaviour.planning import NEXT, summary
+from mcinterp.summary.behaviour.planning import NEXT, curve_entries, patch_entries, probe_values, summary
 
 WIDE, HIGH = 150, 105
 DRAWS = 300
@@ -22,8 +22,32 @@ def picture(dataset: xr.Dataset) -> Any:
     stage's (by the base and the last stage). Dashed: a probe of permuted targets, a residual moved as far at random.
     """
     found = summary(dataset, draws=DRAWS)
-    stages = found["stages"]
-    probed = curve_table(found)
+    left, right = probe_panels(dataset, found), patch_panels(found)
+    return themed(alt.hconcat(left, right, spacing=30).resolve_scale(color="shared"))
+
+
+def probe_picture(dataset: xr.Dataset) -> Any:
+    """Shares of log loss that a linear probe of a layer takes off the embedding's, by target and whose texts are read.
+
+    Means with 95 % intervals over templates; dashed, probes of permuted targets.
+    """
+    found = {"stages": dataset["stage"].values.tolist()}
+    found["curves"] = curve_entries(dataset, probe_values(dataset), DRAWS)
+    return themed(probe_panels(dataset, found))
+
+
+def patch_picture(dataset: xr.Dataset) -> Any:
+    """What the residual of another prompt at one place and layer moves, over what the whole donor prompt does.
+
+    Means with 95 % intervals over templates; dashed, a residual moved as far at random.
+    """
+    found = {"stages": dataset["stage"].values.tolist(), "patches": patch_entries(dataset, DRAWS)}
+    return themed(patch_panels(found))
+
+
+def probe_panels(dataset: xr.Dataset, found: dict[str, Any]) -> Any:
+    """A row whose texts are read, a column a target ahead."""
+    stages, probed = found["stages"], curve_table(found)
     targets = [target for target in dataset["ahead"].values.tolist() if target != "1"]
     last = len(ROWS) - 1
     rows = [
@@ -31,12 +55,15 @@ def picture(dataset: xr.Dataset) -> Any:
         for row in range(len(ROWS))
     ]
     head = "Log loss of the token ahead that a linear probe takes off (share; 0: the token's embedding)"
-    left = alt.vconcat(*rows, spacing=6).properties(title=head)
-    moved = patch_table(found)
+    return alt.vconcat(*rows, spacing=6).properties(title=head)
+
+
+def patch_panels(found: dict[str, Any]) -> Any:
+    """A panel a reach."""
+    stages, moved = found["stages"], patch_table(found)
     reaches = list(dict.fromkeys(moved["reach"]))
     panels = [patch_panel(moved, stages, reach, reach == reaches[0]) for reach in reaches]
-    right = alt.vconcat(*panels, spacing=14).properties(title="Patched at the prompt's last token")
-    return themed(alt.hconcat(left, right, spacing=30).resolve_scale(color="shared"))
+    return alt.vconcat(*panels, spacing=14).properties(title="Patched at the prompt's last token")
 
 
 def row_name(row: int, stages: list[str]) -> str:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from mcinterp.behaviour.randomness.support import FRAMES, short_name
 from mcinterp.show.theme import LINE, PAPER, stage_scale, themed
-from mcinterp.summary.behaviour.randomness import summary
+from mcinterp.summary.behaviour.randomness import cells, earlier_entries, summary
 
 NUMBERS = "0-100"
 LEAST = 1e-4
@@ -58,6 +58,23 @@ def picture(dataset: xr.Dataset) -> Any:
         return themed(below)
     whole_picture = alt.vconcat(number_grid(numbers, stages), below, spacing=24)
     return themed(whole_picture.resolve_scale(color="independent"))
+
+
+def earlier_picture(dataset: xr.Dataset) -> Any:
+    """How often the last value is drawn again, over chance, and the entropy over a fair draw's, behind earlier draws.
+
+    Means over prompts and contexts with 95 % intervals over templates, behind one earlier draw; dashed, a fair draw.
+    """
+    stages = dataset["stage"].values.tolist()
+    whole = [cell for cell in cells(dataset) if cell.attrs["side"] == "all"]
+    found = [entry for cell in whole for entry in earlier_entries(cell, DRAWS) if entry["earlier"] == 1]
+    again, spread = table_of(found, "repeat_share", by_chance=True), table_of(found, "next_entropy_share")
+    legend = alt.Legend(**{**LEGEND.to_dict(), "orient": "right"})
+    parts = [
+        dots(again, stages, "The last value drawn again", "P(repeat) / chance", 220, fair=1.0),
+        dots(spread, stages, "Entropy over a fair draw's", "H / log N", 220, fair=1.0, named=False, legend=legend),
+    ]
+    return themed(alt.hconcat(*parts, spacing=22).resolve_scale(color="independent"))
 
 
 def number_table(dataset: xr.Dataset) -> pd.DataFrame | None:

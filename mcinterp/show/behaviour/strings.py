@@ -10,7 +10,7 @@ from mcinterp.behaviour.strings.calibration import PARTS
 from mcinterp.show.behaviour.panels import colour
 from mcinterp.show.theme import MUTED, stage_colours, themed
 from mcinterp.statistics import ENDS
-from mcinterp.summary.behaviour.strings import summary
+from mcinterp.summary.behaviour.strings import of_calibration, summary
 
 CURVE, HEIGHT, LINE, DRAWS, COLUMNS, GAP, VERSE = 165, 90, 6, 300, 4, 14, 3.0
 DOTS = {
@@ -133,8 +133,31 @@ def dots(entries: list[dict[str, Any]], name: str, title: str, stages: list[str]
     return alt.layer(rules, points).properties(width=CURVE - 10, height=alt.Step(LINE), title=heading)
 
 
-def reliability(dataset: xr.Dataset, stages: list[str]) -> Any:
-    """Accuracy by confidence of every stage, mean over tasks; points are as large as their share of the tokens."""
+def calibration_picture(dataset: xr.Dataset) -> Any:
+    """In truth how likely the likeliest token is by how sure the stage is of it, and the calibration error (ECE).
+
+    Means over tasks; rules are 95 % intervals over templates. On the dashed line a stage is as right as it is sure.
+    """
+    stages = dataset["stage"].values.tolist()
+    table = error_table(dataset)
+    plain = alt.Chart(table).encode(y=alt.Y("stage:N", sort=stages, title=None), color=colour(stages))
+    axis, scale = "calibration error (ECE, probability)", alt.Scale(zero=True)
+    rules = plain.mark_rule(strokeWidth=1.5).encode(x=alt.X("ci_low:Q", title=axis, scale=scale), x2="ci_high:Q")
+    points = plain.mark_point(filled=True, size=50, opacity=1)
+    points = points.encode(x=alt.X("mean:Q", title=axis, scale=scale), tooltip=["stage", *ENDS])
+    errors = alt.layer(rules, points).properties(width=CURVE + 30, height=alt.Step(22))
+    curve = reliability(dataset, stages, "right").properties(title="Confidence and truth")
+    return themed(alt.hconcat(curve, errors, spacing=30).properties(title="Calibration against the grammar"))
+
+
+def error_table(dataset: xr.Dataset) -> pd.DataFrame:
+    """The calibration error of every stage with its interval."""
+    found = of_calibration(dataset, dataset["template"].values.tolist(), DRAWS)["calibration_error"]
+    return pd.DataFrame([{"stage": s, **found.at(0, n)} for n, s in enumerate(dataset["stage"].values.tolist())])
+
+
+def reliability(dataset: xr.Dataset, stages: list[str], orient: Any = None) -> Any:
+    """Accuracy by confidence of every stage, mean over tasks; bins with next to no tokens are left out."""
     tokens, confidence, accuracy = (dataset[name].groupby(dataset["genre"]).mean().mean("genre") for name in PARTS)
     found = xr.Dataset({"tokens": tokens, "sure": confidence / tokens, "right": accuracy / tokens})
     table = found.to_dataframe().reset_index().query("tokens > 0.0005")
@@ -142,7 +165,7 @@ def reliability(dataset: xr.Dataset, stages: list[str]) -> Any:
     x = alt.X("sure:Q", title="probability of the likeliest token", scale=alt.Scale(domain=[0, 1]))
     y = alt.Y("right:Q", title="in truth", scale=alt.Scale(domain=[0, 1]))
     line = alt.Chart(ideal).mark_line(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y)
-    chart = alt.Chart(table).encode(x=x, y=y, color=colour(stages))
+    chart = alt.Chart(table).encode(x=x, y=y, color=colour(stages, orient))
     heading = alt.TitleParams("calibration", fontSize=11, fontWeight="normal")
     marks = (chart.mark_line(strokeWidth=1.2), chart.mark_point(filled=True, size=26, opacity=1))
     return alt.layer(line, *marks).properties(width=CURVE, height=CURVE, title=heading)

@@ -25,6 +25,7 @@ def picture(dataset: xr.Dataset, genre: str = "all") -> Any:
     one token drawn without the mode costs. Rules are 95 % intervals over templates; every stage keeps its colour.
     """
     found, stages = summary(dataset, draws=DRAWS), dataset["stage"].values.tolist()
+    stages = stages if "curves" in found or "mode" in found else ["", *stages]
     above, below = [], []
     if "curves" in found:
         curves = [entry for entry in found["curves"] if entry["genre"] == genre]
@@ -32,12 +33,13 @@ def picture(dataset: xr.Dataset, genre: str = "all") -> Any:
         above.append(curve(curves, stages, "sampled_entropy", "entropy (nats a token)", None))
         if any(entry["grammatical_share"]["mean"] >= 0 for entry in curves):
             above.append(grammatical(curves, stages))
+    legend = None if above else "right"
     if "scopes" in found:
-        below.append(scopes([entry for entry in found["scopes"] if entry["genre"] == genre], stages))
+        below.append(scopes([entry for entry in found["scopes"] if entry["genre"] == genre], stages, legend))
     if "sequence" in found:
         below.append(slopes([entry for entry in found["sequence"] if entry["genre"] == genre], stages))
     if "mode" in found:
-        below.append(removed(found["mode"], stages))
+        below.append(removed(found["mode"], stages, legend))
     rows = [alt.hconcat(*row, spacing=24).resolve_scale(color="independent") for row in (above, below) if row]
     return themed(alt.vconcat(*rows, spacing=26).resolve_scale(color="independent"))
 
@@ -83,7 +85,7 @@ def grammatical(entries: list[dict[str, Any]], stages: list[str]) -> Any:
     )
 
 
-def scopes(entries: list[dict[str, Any]], stages: list[str]) -> Any:
+def scopes(entries: list[dict[str, Any]], stages: list[str], orient: Any = None) -> Any:
     """The share of KL(stage || base) that one exponent explains: for all prompts, a prompt, a token."""
     table = pd.DataFrame([flat(entry, {"share": "y"}) for entry in entries])
     table["line"] = table["scope"] + ", along " + table["written_by"]
@@ -91,7 +93,7 @@ def scopes(entries: list[dict[str, Any]], stages: list[str]) -> Any:
     chart = alt.Chart(table).encode(
         y=alt.Y("line:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labelPadding=8)),
         yOffset=alt.YOffset("stage:N", sort=stages, scale=alt.Scale(paddingOuter=0.6)),
-        color=colour(stages),
+        color=colour(stages, orient),
     )
     title = "share of KL(stage || base) explained"
     scale = alt.Scale(domain=[0, 1], clamp=True)
@@ -140,7 +142,7 @@ def predictions(left: float, right: float) -> list[Any]:
 KINDS = {"tokens": lambda x: 0.0, "texts": lambda x: 1.0 - x}
 
 
-def removed(entries: list[dict[str, Any]], stages: list[str]) -> Any:
+def removed(entries: list[dict[str, Any]], stages: list[str], orient: Any = None) -> Any:
     """What one token costs that is drawn without the mode, by what the mode would have been."""
     kept = [entry for entry in entries if entry["removal"] in ("none", "mode")]
     table = pd.DataFrame([flat(entry, {"once_nll": "y"}) for entry in kept])
@@ -154,7 +156,7 @@ def removed(entries: list[dict[str, Any]], stages: list[str]) -> Any:
             "line:N", sort=order, title=None, axis=alt.Axis(domain=False, ticks=False, labelLimit=200, labelPadding=8)
         ),
         yOffset=alt.YOffset("stage:N", sort=stages, scale=alt.Scale(paddingOuter=0.6)),
-        color=colour(stages),
+        color=colour(stages, orient),
     )
     title = "NLL of the next token under the base (nats)"
     rules = chart.mark_rule(strokeWidth=1.5).encode(x=alt.X("y_ci_low:Q", title=title), x2="y_ci_high:Q")

@@ -9,8 +9,10 @@ import xarray as xr
 from mcinterp.show.theme import MUTED, stage_scale, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.template_effect import EFFECTS, MEASURES, summary
+from mcinterp.summary.behaviour.template_effect import keys as key_figures
 
 WIDTH, HEIGHT, OFFSET = 190, 130, 8
+METRICS = {"entropy": "entropy", "attractor_log_odds": "attractor's log-odds"}
 SHOWN = ("entropy", "kl_stage_to_base", "distinct")
 
 
@@ -25,9 +27,20 @@ def picture(dataset: xr.Dataset) -> Any:
         alt.hconcat(*[changes(figures["effects"][name], stages, name) for name in SHOWN]),
     ]
     if "keys" in figures:
-        names = {"entropy": "entropy", "attractor_log_odds": "attractor's log-odds"}
-        rows.append(alt.hconcat(*[keys(figures["keys"][metric], stages, said) for metric, said in names.items()]))
+        rows.append(alt.hconcat(*[keys(figures["keys"][metric], stages, said) for metric, said in METRICS.items()]))
     return themed(alt.vconcat(*rows, spacing=22))
+
+
+def keys_picture(dataset: xr.Dataset) -> Any:
+    """Shares of the gap between base and stage that key-values at some positions carry, in both directions.
+
+    Points are means, rules 95 % intervals over templates; left of entropy, right of the attractor's log-odds.
+    """
+    base = str(dataset["donor_stage"].values[0])
+    ends = [*dataset["donor_stage"].values.tolist(), *dataset["recipient_stage"].values.tolist()]
+    stages = [base, *(name for name in dict.fromkeys(ends) if name != base)]
+    panels = [keys(key_figures(dataset, f"keys_{metric}"), stages, said) for metric, said in METRICS.items()]
+    return themed(alt.hconcat(*panels, spacing=22).properties(title="What key-values alone carry"))
 
 
 def colour(stages: list[str]) -> alt.Color:
