@@ -98,7 +98,7 @@ def template_keys(
     dataset = xr.concat([each.drop_vars("noise_floor") for each in found], dim="direction")
     dataset = dataset.assign_coords(patched=list(patched)).transpose("control", "prompt", ..., missing_dims="ignore")
     bare = with_completions(chain, rendered, [()] * len(rendered), "none")
-    dataset = dataset.assign_coords(**labels(chain.render(prompts, "raw")))
+    dataset = dataset.assign_coords(labels(chain.render(prompts, "raw")))
     described = describe(dataset.assign(keys_noise_floor=np.float32(floor)))
     return with_provenance(described, analysis="template_keys", seed=seed, **provenance(chain, bare))
 

@@ -78,4 +78,4 @@ def caption(name: str) -> str:
     kind, _, what = name.partition("-")
     draw = {"behaviour": PICTURES, "attribution": DRAWN}.get(kind, {}).get(what)
     said = inspect.getdoc(draw) if draw is not None and draw.__name__ != "<lambda>" else None
-    return " ".join(said.split()) if said else ""
+    return " ".join(said.split()).partition(" Raises")[0].replace("`", "") if said else ""
