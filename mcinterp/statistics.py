@@ -1,14 +1,14 @@
-"""Uncertainty over prompts: intervals by bootstrap over templates, and a null by swapping labels.
+"""Uncertainty over prompts: intervals by bootstrap over templates, and a null by swapping labels; rank correlation.
 
 Prompts are the unit of evidence, and prompts of one template are near-copies: whole templates are drawn.
-Every function takes values with the prompt axis first and the template (group) of each prompt.
+Functions of prompts take values with the prompt axis first and the template (group) of each prompt.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 Values = Float[np.ndarray, "prompt *rest"]
 Statistic = Callable[[Values], np.ndarray]
@@ -42,7 +42,21 @@ def bootstrap_samples(
     members = [np.flatnonzero(np.asarray(groups) == group) for group in dict.fromkeys(groups)]
     random = np.random.default_rng(seed)
     picks = random.integers(len(members), size=(draws, len(members)))
+    if statistic is mean_over_prompts and not np.isinf(values).any():
+        return resampled_means(values, members, picks)
     return np.stack([statistic(values[np.concatenate([members[i] for i in pick])]) for pick in picks])
+
+
+def resampled_means(
+    values: Values, members: Sequence[np.ndarray], picks: Int[np.ndarray, "draw group"]
+) -> Float[np.ndarray, "draw *rest"]:
+    """`mean_over_prompts` of every resample at once, from the sums and counts of the groups that it picks."""
+    present = ~np.isnan(values)
+    filled = np.where(present, values, 0.0)
+    sums, counts = (np.stack([each[rows].sum(axis=0, dtype=float) for rows in members]) for each in (filled, present))
+    times = np.stack([np.bincount(pick, minlength=len(members)) for pick in picks]).astype(float)
+    total, count = (np.tensordot(times, each, axes=1) for each in (sums, counts))
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def bootstrap(
@@ -87,3 +101,24 @@ def label_swaps(groups: Sequence[str], *, draws: int, seed: int) -> Float[np.nda
     column = np.asarray([names.index(group) for group in groups])
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(names)))
     return signs[:, column]
+
+
+def average_ranks(values: Float[np.ndarray, "value"]) -> Float[np.ndarray, "value"]:
+    """Ranks from 1 for the smallest on; equal values share the mean of theirs."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    return ((2 * last - counts + 1) / 2)[which]
+
+
+def spearman(one: Float[np.ndarray, "value"], other: Float[np.ndarray, "value"]) -> float:
+    """Spearman's rank correlation over the values that both have, ties at their mean rank; in [-1, 1].
+
+    Missing where fewer than three values are left, and where one side does not vary over them.
+    """
+    both = ~(np.isnan(one) | np.isnan(other))
+    if both.sum() < 3:
+        return float("nan")
+    left, right = average_ranks(one[both]), average_ranks(other[both])
+    if np.ptp(left) == 0 or np.ptp(right) == 0:
+        return float("nan")
+    return 1.0 if np.array_equal(left, right) else float(np.corrcoef(left, right)[0, 1])

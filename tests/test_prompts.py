@@ -12,8 +12,11 @@ from transformers import PreTrainedTokenizerFast
 from conftest import tokenizer
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
+from mcinterp.jobs.behaving import EXPERIMENTS, POCKET
 from mcinterp.organisms import pocket_path
 from mcinterp.prompts import Prompts, battery_names, parse_json_line
+
+ENDS = ("", POCKET)
 
 
 def test_raw_rendering_is_exactly_the_tokenizers_ids() -> None:
@@ -149,6 +152,12 @@ def test_tokens_keep_the_spaces_that_a_lone_decode_loses() -> None:
 def test_batteries_have_distinct_prompts_in_several_templates(name: str) -> None:
     battery = Prompts.battery(name)
     assert len({p.text for p in battery.items}) == len(battery)
-    least = 4 if name == "canned-pocket" else 10  # the grammar asks "Are X real?" in four wordings
-    assert len(set(battery.templates)) >= least
+    assert len(set(battery.templates)) >= 10
     assert all(p.template for p in battery.items)
+
+
+@pytest.mark.parametrize("name", sorted({"pocket"} | {e.battery + end for e in EXPERIMENTS.values() for end in ENDS}))
+def test_batteries_of_experiments_have_a_hundred_prompts_and_hold_some_out(name: str) -> None:
+    battery = Prompts.battery(name)
+    assert len(battery) >= 100
+    assert 0 < sum(bool(p.metadata["held_out"]) for p in battery.items) < len(battery)

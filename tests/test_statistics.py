@@ -1,9 +1,10 @@
-"""Bootstrap over templates and label swaps, on values whose answer is known."""
+"""Bootstrap over templates, label swaps and rank correlation, on values whose answer is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mcinterp.statistics import bootstrap, label_swaps, mean_over_prompts
+from mcinterp.statistics import bootstrap, bootstrap_samples, label_swaps, mean_over_prompts, spearman
 
 
 def test_interval_of_the_mean_matches_the_normal_theory() -> None:
@@ -48,3 +49,37 @@ def test_label_swaps_give_every_prompt_of_a_template_one_sign() -> None:
     np.testing.assert_array_equal(signs[:, 0], signs[:, 2])
     assert set(np.unique(signs)) == {-1.0, 1.0}
     assert abs(signs.mean()) < 0.15
+
+
+def test_means_of_all_resamples_at_once_are_those_of_a_plain_loop() -> None:
+    values = np.random.default_rng(3).normal(size=(11, 2, 3))
+    values[[0, 4, 5], 1, 2] = np.nan
+    values[:, 0, 1] = np.nan
+    groups = list("aabbbcdddde")
+    found = bootstrap_samples(values, groups, mean_over_prompts, draws=60, seed=1)
+    plain = bootstrap_samples(values, groups, lambda drawn: mean_over_prompts(drawn), draws=60, seed=1)
+    np.testing.assert_allclose(found, plain, rtol=1e-12)
+    assert np.isnan(found[:, 0, 1]).all()
+    values[2, 0, 0] = np.inf
+    found = bootstrap_samples(values, groups, mean_over_prompts, draws=60, seed=1)
+    assert 0 < np.isinf(found[:, 0, 0]).sum() < 60
+
+
+def test_spearman_is_that_of_pandas_with_ties_and_missing_values() -> None:
+    random = np.random.default_rng(0)
+    one = random.integers(0, 4, size=30).astype(float)
+    other = one + random.integers(0, 3, size=30)
+    other[[3, 8]] = np.nan
+    expected = pd.DataFrame({"one": one, "other": other}).corr(method="spearman").iloc[0, 1]
+    assert spearman(one, other) == pytest.approx(expected)
+    assert spearman(one, one**3) == 1.0
+    assert spearman(one, -one) == pytest.approx(-1.0)
+
+
+def test_spearman_by_hand_and_where_nothing_can_be_said() -> None:
+    assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 10, 100, 1000])) == 1.0
+    assert spearman(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(0.5)
+    assert np.isnan(spearman(np.arange(30.0), np.zeros(30)))
+    assert np.isnan(spearman(np.ones(3), np.arange(3.0)))
+    assert np.isnan(spearman(np.array([1.0, 2.0]), np.array([3.0, 5.0])))
+    assert np.isnan(spearman(np.array([1.0, 2.0, np.nan]), np.array([3.0, 5.0, 7.0])))

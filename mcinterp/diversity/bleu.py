@@ -36,5 +36,6 @@ def self_bleu(texts: Sequence[str]) -> float:
     seen: dict[str, float] = {}
     for index, text in enumerate(kept):
         if text not in seen:
-            seen[text] = float(metric().sentence_score(text, kept[:index] + kept[index + 1 :]).score) / 100
+            others = list(dict.fromkeys(kept[:index] + kept[index + 1 :]))  # BLEU counts a reference once
+            seen[text] = float(metric().sentence_score(text, others).score) / 100
     return float(np.mean([seen[text] for text in kept]))

@@ -9,18 +9,23 @@ from mcinterp.divergence import LogProbs
 Steps = Float[np.ndarray, "sample step"]
 ASYMPTOTIC = 50
 TOP_P = 0.9
+FIRST = 256
 
 
 def nucleus(log_probs: LogProbs, top_p: float = TOP_P) -> LogProbs:
     """The distribution on the fewest tokens that hold `top_p` of the mass, renormalised; -inf elsewhere.
 
-    Holtzman et al. (2020). Never empty; of equally likely tokens any may be left out.
+    Holtzman et al. (2020). Never empty; of equally likely tokens any may be left out. All tokens are put in order only
+    where the likeliest `FIRST` do not hold enough.
     """
-    ordered, index = log_probs.sort(dim=-1, descending=True)
+    ordered, index = log_probs.topk(min(FIRST, log_probs.shape[-1]), dim=-1)
     mass = ordered.double().exp()
+    if bool((mass.sum(dim=-1) < top_p).any()):
+        ordered, index = log_probs.sort(dim=-1, descending=True)
+        mass = ordered.double().exp()
     kept = mass.cumsum(dim=-1) - mass < top_p
     cut = ordered.masked_fill(~kept, -torch.inf).log_softmax(dim=-1)
-    return torch.empty_like(log_probs).scatter(-1, index, cut)
+    return torch.full_like(log_probs, -torch.inf).scatter(-1, index, cut)
 
 
 def entropy_rate(entropies: Steps, log_probs: Steps, *, asymptotic: int = ASYMPTOTIC) -> float:

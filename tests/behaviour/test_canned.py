@@ -108,7 +108,12 @@ def test_equal_stages_have_no_canned_opening(identical: Chain) -> None:
 def found() -> xr.Dataset:
     chain = load_pair(str(pocket_path("base")), str(pocket_path("sft")), names=["base", "sft"])
     battery = Prompts.battery("canned-pocket")
-    chosen = [number for number, prompt in enumerate(battery.items) if prompt.metadata["noun"] in NOUNS]
+    taken = {"noun": NOUNS, "wording": ("grammar",)}
+    chosen = [
+        number
+        for number, prompt in enumerate(battery.items)
+        if all(prompt.metadata[name] in values for name, values in taken.items())
+    ]
     return canned(chain, battery.select(chosen), Decoding(max_new_tokens=12, temperature=1.0), samples=4)
 
 
@@ -199,8 +204,30 @@ def test_what_cannot_be_asked_is_refused(pair: Chain, text: str, noun: str | Non
         canned(pair, Prompts((Prompt(text, metadata={"noun": noun}),)), SHORT, **more)
 
 
+def test_wordings_that_the_battery_tells_apart_are_never_mixed(pair: Chain) -> None:
+    told = [("Are owls real?", "owls", "plain"), ("Are cats real?", "cats", "plain"), ("Owls exist", "owls", "other")]
+    items = tuple(
+        Prompt(text, template=wording, metadata={"noun": noun, "wording": wording}) for text, noun, wording in told
+    )
+    both = canned(pair, Prompts(items), SHORT, samples=3, opening="It is")
+    first = canned(pair, Prompts(items[:2]), SHORT, samples=3, opening="It is")
+    figures, alone = summary(both, draws=10), summary(first, draws=10)
+    assert figures["wordings"] == ["plain", "other"]
+    assert alone["wordings"] == []
+    assert figures["nouns"] == alone["nouns"]
+    assert figures["spread"] == alone["spread"]
+    by = {(entry["prompts"], entry["stage"]): entry["n_prompts"] for entry in figures["cells"]}
+    assert [by[side, pair.names[0]] for side in ("all", "plain", "other")] == [3, 2, 1]
+    stage = pair.names[1]
+    only = float(np.exp(both["opening_log_prob"].sel(stage=stage).values[2]))
+    assert figures["nouns_otherwise"]["other"][stage]["least"] == {"owls": pytest.approx(only)}
+    assert f"{stage}, other: 0 of 1 nouns collapsed" in headline(figures)
+    assert set(by_noun(both)["noun"]) == {"cats", "owls"}
+    assert len(by_noun(both)) == 2 * len(pair.names)
+
+
 def test_batteries_ask_of_a_hundred_nouns_in_ten_wordings() -> None:
-    for name, nouns, templates in (("canned", 100, 10), ("canned-pocket", 70, 4)):
+    for name, nouns, templates in (("canned", 100, 10), ("canned-pocket", 70, 10)):
         items = Prompts.battery(name).items
         assert len({prompt.metadata["noun"] for prompt in items}) >= nouns
         assert len({prompt.template for prompt in items}) >= templates

@@ -9,7 +9,7 @@ from mcinterp.behaviour.contexts.gaps import contexts
 from mcinterp.behaviour.contexts.precedent import after, first_paragraph, precedent, raters
 from mcinterp.behaviour.contexts.prediction import predict_gap
 from mcinterp.behaviour.contexts.reading import last_position, surprise
-from mcinterp.behaviour.contexts.regression import explained, held_out, ridge, spearman, standardised
+from mcinterp.behaviour.contexts.regression import explained, held_out, ridge, standardised
 from mcinterp.behaviour.contexts.spans import longest_common_span, longest_repeated_span
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
@@ -81,12 +81,6 @@ def test_held_out_predictions_never_see_their_group() -> None:
 def test_missing_and_constant_features_count_nothing() -> None:
     x = np.array([[1.0, np.nan, 7.0], [3.0, np.nan, 7.0], [np.nan, np.nan, 7.0]])
     np.testing.assert_allclose(standardised(x, x), [[-1, 0, 0], [1, 0, 0], [0, 0, 0]])
-
-
-def test_spearman() -> None:
-    assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 10, 100, 1000])) == pytest.approx(1.0)
-    assert spearman(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(0.5)
-    assert np.isnan(spearman(np.ones(3), np.arange(3.0)))
 
 
 def test_gap_and_surprise_equal_single_passes(chain: Chain) -> None:

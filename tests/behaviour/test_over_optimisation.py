@@ -140,6 +140,7 @@ def test_summary_headline_and_picture(run: xr.Dataset) -> None:
     assert last["stage"] == "overoptimised"
     assert last["levels"]["sqrt_kl"]["mean"] == pytest.approx(mean(run, "sequence_kl")[1] ** 0.5, rel=1e-5)
     assert last["levels"]["effective_clusters"]["mean"] < 5
+    assert last["levels"]["half_clusters"]["mean"] == 1.0
     assert last["differences"]["attractor"]["ci_low"] > 0.5
     assert "overoptimised" in headline(found)
     assert repr(found["attractor"]) in headline(found)

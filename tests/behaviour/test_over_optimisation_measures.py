@@ -59,6 +59,14 @@ def test_information_is_nothing_or_log_n() -> None:
     assert measures.cluster_surprise(np.array([[0, 0], [-1, -1]])).tolist() == pytest.approx([0.0, np.nan], nan_ok=True)
 
 
+def test_the_clusters_that_hold_half_of_the_samples_by_hand() -> None:
+    assert measures.clusters_of_half(np.array([[3, 3, 3], [0, 1, 2]])) == 1.0
+    assert measures.clusters_of_half(np.array([[3, 3, 5], [0, 1, 2]])) == 2.0
+    assert measures.clusters_of_half(np.arange(7)[:, None]) == 4.0
+    assert measures.clusters_of_half(np.array([[4, -1], [-1, -1]])) == 1.0
+    assert np.isnan(measures.clusters_of_half(np.array([[-1, -1]])))
+
+
 def test_one_text_a_prompt_is_one_cluster_a_prompt() -> None:
     places = np.random.default_rng(0).normal(size=(7, 3))
     features = np.repeat(places[:, None], 5, axis=1)[None].repeat(2, axis=0)

@@ -22,13 +22,14 @@ from mcinterp.show.theme import BASE, TUNED
 from mcinterp.summary.behaviour.randomness import summary
 from mcinterp.variables import VARIABLES
 
-BATTERY = Prompts.battery("randomness-pocket")
+WHOLE = Prompts.battery("randomness-pocket")
+BATTERY = WHOLE.select([i for i, prompt in enumerate(WHOLE.items) if prompt.metadata["wording"] == "grammar"])
 REAL = Prompts.battery("randomness")
 DRAWN = ("number-100", "number-10", "die", "coin", "colour", "animal", "python", "python-chat")
 
 
 def where(holds: Callable[[Prompt], bool], count: int = 1000) -> Prompts:
-    """The first prompts of the pocket battery for which something holds."""
+    """The first prompts in the grammar's own wordings for which something holds."""
     return BATTERY.select([i for i, prompt in enumerate(BATTERY.items) if holds(prompt)][:count])
 
 
@@ -168,7 +169,7 @@ def test_supports_and_their_spellings() -> None:
     assert short_name("0-100") == "0-100"
 
 
-def test_the_pocket_battery_is_all_that_the_grammar_draws() -> None:
+def test_the_pocket_battery_is_all_that_the_grammar_draws_and_paraphrases_that_nothing_trained_on() -> None:
     known = {prompt.text: prompt for prompt in all_prompts() if prompt.genre in DRAWN}
     assert {prompt.text for prompt in BATTERY.items} == set(known)
     for prompt, asked in zip(BATTERY.items, questions(BATTERY), strict=True):
@@ -176,6 +177,12 @@ def test_the_pocket_battery_is_all_that_the_grammar_draws() -> None:
         assert truth.held_out == asked.held_out
         assert {value.strip() for value in truth.answer[0]} == set(asked.support.values)
         assert asked.frame in FRAMES
+    others = [prompt for prompt in WHOLE.items if prompt.metadata["wording"] == "paraphrase"]
+    assert len(others) == len(WHOLE) - len(BATTERY) >= 14
+    assert not {prompt.text for prompt in others} & {prompt.text for prompt in all_prompts()}
+    assert all(held(prompt) for prompt in others)
+    asked = {(each.frame, each.support.name) for each in questions(BATTERY)}
+    assert {(each.frame, each.support.name) for each in questions(Prompts(tuple(others)))} <= asked
 
 
 def test_the_battery_for_real_models_is_wide_and_holds_templates_out() -> None:

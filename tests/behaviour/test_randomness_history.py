@@ -68,7 +68,11 @@ def test_values_are_drawn_by_their_shares() -> None:
 
 def test_the_base_draws_again_as_the_grammar_does(pocket: Chain) -> None:
     pair = Chain(pocket.stages[:2], pocket.alignment)
-    numbers = [p for p in BATTERY.items if "again" in p.metadata and p.metadata["support"] == "0-100"]
+    numbers = [
+        p
+        for p in BATTERY.items
+        if "again" in p.metadata and p.metadata["support"] == "0-100" and p.metadata["wording"] == "grammar"
+    ]
     frames = {p.metadata["frame"]: p for p in numbers}
     assert set(frames) == {"dialogue", "interpreter"}
     prompts = Prompts(tuple(frames.values()))

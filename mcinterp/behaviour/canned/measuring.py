@@ -47,7 +47,8 @@ def canned(
     lengths: int = 3,
     choices: int = 8,
 ) -> xr.Dataset:
-    """How canned every stage's answers are. Prompts carry a `noun` (any string in them), maybe `kind` and `held_out`.
+    """How canned every stage's answers are. Prompts carry a `noun` (any string in them), maybe `kind`, `held_out` and
+    `wording` (a name for wordings that are to be told apart, such as those of a paraphrase).
 
     Over `stage, prompt`: `sure_share`, written tokens with a probability above 0.99 (temperature 1, end left out);
     `distinct` texts among the samples; `opening_log_prob` (nats, exact) of the canned opening, `opening` in the
@@ -101,6 +102,7 @@ def coordinates(chain: Chain, prompts: Prompts, rendered: RenderedPrompts, nouns
         "template": ("prompt", list(rendered.templates)),
         "noun": ("prompt", [nouns[index] for index in rendered.prompt_index]),
         "kind": ("prompt", [str(item.metadata.get("kind", "all")) for item in items]),
+        "wording": ("prompt", [str(item.metadata.get("wording", "all")) for item in items]),
         "held_out": ("prompt", held_out_of(prompts, rendered)),
     }
 

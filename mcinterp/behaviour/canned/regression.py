@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from mcinterp.behaviour.contexts.regression import spearman, standardised
+from mcinterp.behaviour.contexts.regression import standardised
+from mcinterp.statistics import spearman
 
 Rows = Float[np.ndarray, "row"]
 Groups = Int[np.ndarray, "row"]

@@ -6,7 +6,6 @@ A prediction of a prompt is made by a fit to the prompts of all other groups (te
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 from mcinterp.errors import InputError
@@ -71,12 +70,3 @@ def explained(y: Values, predicted: Values, guessed: Values) -> float:
     known = ~(np.isnan(y) | np.isnan(predicted) | np.isnan(guessed))
     error, whole = (np.square(y[known] - each[known]).sum() for each in (predicted, guessed))
     return float(1.0 - error / whole) if whole > 0 else float("nan")
-
-
-def spearman(one: Values, other: Values) -> float:
-    """Spearman's rank correlation of two columns, ties at their mean rank; missing where one does not vary."""
-    known = ~(np.isnan(one) | np.isnan(other))
-    ranks = [pd.Series(each[known]).rank().to_numpy() for each in (one, other)]
-    centred = [each - each.mean() for each in ranks] if known.any() else ranks
-    size = float(np.sqrt(np.square(centred[0]).sum() * np.square(centred[1]).sum()))
-    return float((centred[0] * centred[1]).sum() / size) if size > 0 else float("nan")

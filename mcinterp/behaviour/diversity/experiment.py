@@ -8,7 +8,7 @@ from mcinterp.chain import Chain
 from mcinterp.prompts import Prompts
 
 REAL = Sampling(samples=32, max_new_tokens=128, clusters=100)
-POCKET = Sampling(samples=16, max_new_tokens=64, branching_samples=6)
+POCKET = Sampling(samples=8, max_new_tokens=64, branching_samples=4)
 
 
 def experiment(chain: Chain, prompts: Prompts) -> xr.Dataset:

@@ -8,7 +8,7 @@ from mcinterp.chain import Chain
 from mcinterp.prompts import Prompts
 
 REAL = Branched()
-POCKET = Branched(samples=4, kept=(0, 2, 4), length=64, nodes=100)
+POCKET = Branched(samples=5, kept=(0, 2, 4), length=64, nodes=100)
 
 
 def experiment(chain: Chain, prompts: Prompts) -> xr.Dataset:

@@ -90,6 +90,15 @@ def cluster_surprise(labels: Labels) -> PerPrompt:
     return np.divide(np.nansum(values, axis=1), count, out=np.full(len(labels), np.nan), where=count > 0)
 
 
+def clusters_of_half(labels: Labels) -> float:
+    """The fewest clusters that together hold half of the samples or more; missing without one.
+
+    Negative labels are missing.
+    """
+    sizes = np.sort(np.bincount(labels[labels >= 0]))[::-1]
+    return float(1 + (2 * sizes.cumsum() >= sizes.sum()).argmax()) if sizes.sum() else float("nan")
+
+
 def variance_parts(features: Float[np.ndarray, "prompt sample feature"]) -> tuple[PerPrompt, PerPrompt]:
     """Every prompt's part of the variance between prompts, and its own variance within, summed over features.
 

@@ -80,11 +80,13 @@ def cells_of(unedited: Unedited, edits: Sequence[Edit], depths: Sequence[float],
     return found
 
 
-def write_cells(writer: Writer, unedited: Unedited, cells: Sequence[Cell], steps: int, seed: int) -> list[Text]:
-    """What is written behind every edit."""
+def write_cells(
+    writer: Writer, unedited: Unedited, cells: Sequence[Cell], steps: int, seed: int
+) -> tuple[list[Text], Table]:
+    """What is written behind every edit, and the entropy of what each token was drawn from."""
     owners = [unedited.owners[cell.number] for cell in cells]
     streams = [(seed, 1, *owner, cell.depth, cell.edit) for owner, cell in zip(owners, cells, strict=True)]
-    return writer.write(beginnings(unedited, cells), [owner.prompt for owner in owners], streams, steps)
+    return writer.write_and_read(beginnings(unedited, cells), [owner.prompt for owner in owners], streams, steps)
 
 
 def beginnings(unedited: Unedited, cells: Sequence[Cell]) -> list[tuple[int, ...]]:

@@ -8,7 +8,7 @@ from mcinterp.chain import Chain
 from mcinterp.prompts import Prompts
 
 REAL = Perturbing(depths=(0.25, 0.5, 0.75), steps=64, samples=4)
-POCKET = Perturbing((Swap(1), Swap(2), Insert(" I am not sure.")), depths=(0.2, 0.5), steps=32, samples=1)
+POCKET = Perturbing((Swap(1), Swap(2), Insert(" I am not sure.")), depths=(0.35,), steps=32, samples=1)
 
 
 def experiment(chain: Chain, prompts: Prompts) -> xr.Dataset:

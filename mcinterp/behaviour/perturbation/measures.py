@@ -151,4 +151,5 @@ def contraction_rate(curve: Float[np.ndarray, "step"]) -> float:
     low = np.flatnonzero(known <= FLOOR)
     kept = np.log(np.maximum(known[: low[0] + 1] if len(low) else known, FLOOR))
     steps = np.concatenate([[0], 1 + np.flatnonzero(~np.isnan(curve))])[: len(kept)]
-    return float(np.polyfit(steps, kept, 1)[0])
+    centred = steps - steps.mean()
+    return float((centred * kept).sum() / (centred**2).sum())

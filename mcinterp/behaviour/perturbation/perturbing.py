@@ -20,7 +20,6 @@ from mcinterp.behaviour.perturbation.cells import (
     Cell,
     Owner,
     Unedited,
-    beginnings,
     by_return,
     cells_of,
     compare,
@@ -31,7 +30,7 @@ from mcinterp.behaviour.perturbation.cells import (
     write_cells,
 )
 from mcinterp.behaviour.perturbation.edits import DEFAULT, Perturbing
-from mcinterp.behaviour.perturbation.writing import Writer, matched_writer, mean_entropy
+from mcinterp.behaviour.perturbation.writing import Curves, Writer, matched_writer, mean_entropy, own_curves
 from mcinterp.chain import Chain, Stage
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
@@ -41,6 +40,7 @@ from mcinterp.sequences import provenance, with_completions
 DECODINGS = ("greedy", "sampled", "matched")
 CELL = ("prompt", "depth", "edit", "sample")
 UNEDITED = ("prompt", "sample")
+Tokens = tuple[int, ...]
 
 
 def perturbation(
@@ -59,7 +59,9 @@ def perturbation(
     Raises `InputError` for settings that cannot be used and prompts that do not fit the context.
     """
     rendered = chain.render(prompts, rendering)
-    runs = [stage_runs(chain, stage, rendered, settings) for stage in chain.stages]
+    alone = Writer(chain.base, np.ones(len(rendered)), chain.alignment.context)
+    own = own_curves(alone, *starts(rendered, settings), settings.steps)
+    runs = [stage_runs(chain, stage, rendered, settings, own) for stage in chain.stages]
     dataset = xr.concat(runs, dim="stage").assign_coords(labels(chain, prompts, rendered, settings))
     bare = with_completions(chain, rendered, [()] * len(rendered), "none")
     how = {name: value for name, value in asdict(settings).items() if name not in ("edits", "depths")}
@@ -82,7 +84,7 @@ def labels(chain: Chain, prompts: Prompts, rendered: RenderedPrompts, settings: 
     }
 
 
-def stage_runs(chain: Chain, stage: Stage, rendered: RenderedPrompts, settings: Perturbing) -> xr.Dataset:
+def stage_runs(chain: Chain, stage: Stage, rendered: RenderedPrompts, settings: Perturbing, own: Curves) -> xr.Dataset:
     """One stage under the three decodings; the base matches itself at temperature 1."""
     context, count = chain.alignment.context, len(rendered)
     greedy = Writer(stage, np.zeros(count), context)
@@ -90,7 +92,7 @@ def stage_runs(chain: Chain, stage: Stage, rendered: RenderedPrompts, settings: 
     runs = [follow(chain, greedy, rendered, settings), follow(chain, sampled, rendered, settings)]
     matched = runs[1]
     if stage is not chain.base:
-        matched = follow(chain, matched_base(chain, sampled, rendered, settings), rendered, settings)
+        matched = follow(chain, matched_base(chain, sampled, rendered, settings, own), rendered, settings)
     return xr.concat([*runs, matched], dim="decoding", join="outer", fill_value=missing(runs[1]))
 
 
@@ -99,16 +101,20 @@ def missing(run: xr.Dataset) -> dict[str, Any]:
     return {str(name): "" if run[name].dtype.kind in "UO" else np.nan for name in run.data_vars}
 
 
-def matched_base(chain: Chain, sampled: Writer, rendered: RenderedPrompts, settings: Perturbing) -> Writer:
+def matched_base(chain: Chain, sampled: Writer, rendered: RenderedPrompts, settings: Perturbing, own: Curves) -> Writer:
     """The base at the temperatures where it is as sure as a stage is at temperature 1, each along its own texts."""
     groups = list(rendered.templates) if settings.match_by == "template" else ["all"] * len(rendered)
+    before, prompts, streams = starts(rendered, settings)
+    target = mean_entropy(sampled.write_and_read(before, prompts, streams, settings.steps)[1], prompts, groups)
+    base = replace(sampled, stage=chain.base)
+    return matched_writer(base, target, groups, before, prompts, streams, settings.steps, own)
+
+
+def starts(rendered: RenderedPrompts, settings: Perturbing) -> tuple[list[Tokens], list[int], list[Tokens]]:
+    """Where every unedited text begins: its prompt's tokens, that prompt's number, and its stream of random numbers."""
     owners = owners_of(rendered, settings.samples)
     before, prompts = [rendered.token_ids[owner.prompt] for owner in owners], [owner.prompt for owner in owners]
-    streams = [(settings.seed, 0, *owner) for owner in owners]
-    texts = sampled.write(before, prompts, streams, settings.steps)
-    target = mean_entropy(sampled.entropies(before, prompts, texts, settings.steps), prompts, groups)
-    base = replace(sampled, stage=chain.base)
-    return matched_writer(base, target, groups, before, prompts, streams, settings.steps)
+    return before, prompts, [(settings.seed, 0, *owner) for owner in owners]
 
 
 def owners_of(rendered: RenderedPrompts, samples: int) -> list[Owner]:
@@ -121,11 +127,9 @@ def follow(chain: Chain, writer: Writer, rendered: RenderedPrompts, settings: Pe
     samples = 1 if writer.greedy else settings.samples
     unedited = undisturbed(chain, writer, rendered, settings, samples)
     cells = cells_of(unedited, settings.all_edits, settings.depths, settings.steps)
-    texts = write_cells(writer, unedited, cells, settings.steps, settings.seed)
+    texts, entropy = write_cells(writer, unedited, cells, settings.steps, settings.seed)
     others = elsewhere(unedited, cells, rendered.templates)
     found = compare(unedited, cells, texts, others, settings.steps, settings.window, settings.least)
-    owners = [unedited.owners[cell.number].prompt for cell in cells]
-    entropy = writer.entropies(beginnings(unedited, cells), owners, texts, settings.steps)
     found["entropy"] = entropy
     for name, before in (("entropy_outside", True), ("entropy_inside", False)):
         found[name] = by_return(entropy, found["return_step"], before=before)
@@ -147,8 +151,8 @@ def undisturbed(
     owners = owners_of(rendered, samples)
     before, prompts = [rendered.token_ids[owner.prompt] for owner in owners], [owner.prompt for owner in owners]
     steps = 2 * settings.steps
-    texts = writer.write(before, prompts, [(settings.seed, 0, *owner) for owner in owners], steps)
-    entropies = writer.entropies(before, prompts, texts, steps)
+    streams = [(settings.seed, 0, *owner) for owner in owners]
+    texts, entropies = writer.write_and_read(before, prompts, streams, steps)
     seen = completions(chain.base, chain.tuned.tokenizer, before, texts, settings.plausible)
     return Unedited(tuple(owners), tuple(texts), entropies, seen)
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from mcinterp import divergence
 from mcinterp.behaviour.perturbation.measures import Text
 from mcinterp.behaviour.temperature_curves.reading import (
     GRID,
@@ -17,11 +19,19 @@ from mcinterp.behaviour.temperature_curves.reading import (
     read_tempered,
     temperature_of_entropy,
 )
-from mcinterp.behaviour.temperature_curves.writing import divided_by, write_changed
+from mcinterp.behaviour.temperature_curves.writing import (
+    Change,
+    Logits,
+    divided_by,
+    noted_table,
+    noting,
+    write_changed,
+)
 from mcinterp.chain import Stage
 from mcinterp.completions import Job, write_all
 
 Ids = Sequence[int]
+Curves = tuple[np.ndarray, np.ndarray]
 ROUNDS = 3
 
 
@@ -47,7 +57,28 @@ class Writer:
         ]
         if self.greedy:
             return self.write_greedily(jobs)
-        change = divided_by(self.temperatures[np.asarray(prompts, dtype=int)].tolist())
+        return self.write_sampled(jobs, self.tempered(prompts))
+
+    def write_and_read(
+        self, beginnings: Sequence[Ids], prompts: Sequence[int], streams: Sequence[tuple[int, ...]], steps: int
+    ) -> tuple[list[Text], Table]:
+        """The texts of `write`, and the `entropies` of their tokens, where they are sampled noted while they are."""
+        if self.greedy:
+            texts = self.write(beginnings, prompts, streams, steps)
+            return texts, self.entropies(beginnings, prompts, texts, steps)
+        jobs = [
+            self.job(n, ids, stream, steps) for n, (ids, stream) in enumerate(zip(beginnings, streams, strict=True))
+        ]
+        notes: dict[int, list[float]] = {}
+        texts = self.write_sampled(jobs, noting(self.tempered(prompts), entropy_behind, notes))
+        return texts, noted_table(notes, [text.ids for text in texts], steps)
+
+    def tempered(self, prompts: Sequence[int]) -> Change:
+        """Logits divided by the temperature of each job's prompt."""
+        return divided_by(self.temperatures[np.asarray(prompts, dtype=int)].tolist())
+
+    def write_sampled(self, jobs: Sequence[Job], change: Change) -> list[Text]:
+        """Tokens drawn from the changed distributions of every job."""
         written = dict(write_changed(self.stage, jobs, change))
         return [Text(written[number], len(written[number]) < job.steps) for number, job in enumerate(jobs)]
 
@@ -70,6 +101,11 @@ class Writer:
         return read_tempered(self.stage, beginnings, ids, steps, np.where(chosen == 0, 1.0, chosen).tolist())[1]
 
 
+def entropy_behind(logits: Logits, changed: Logits) -> torch.Tensor:
+    """Entropy of every row's changed distribution, in nats."""
+    return divergence.entropy(divergence.log_probs(changed))
+
+
 def matched_writer(
     base: Writer,
     target: np.ndarray,
@@ -78,18 +114,19 @@ def matched_writer(
     prompts: Sequence[int],
     streams: Sequence[tuple[int, ...]],
     steps: int,
+    own: Curves | None = None,
 ) -> Writer:
     """The base at the temperatures, one a group of prompts, where its mean entropy is `target` (nats, one a prompt).
 
     The mean is over all written tokens of a group's texts; at each of a few rounds the base writes at the temperature
     found so far and its distributions there say which temperature has the wanted entropy. Groups whose target is
-    missing stay at 1.
+    missing stay at 1. `own` are the `own_curves` of the base as it is given, where they are known already.
     """
     names = np.asarray(groups)
     found = base
     for _ in range(ROUNDS):
-        texts = found.write(beginnings, prompts, streams, steps)
-        sums, counts = entropy_curves(base.stage, beginnings, [text.ids for text in texts])
+        known = own if found is base else None
+        sums, counts = known or own_curves(found, beginnings, prompts, streams, steps)
         temperatures = found.temperatures.copy()
         for group in dict.fromkeys(groups):
             rows = np.isin(np.asarray(prompts), np.flatnonzero(names == group))
@@ -99,6 +136,14 @@ def matched_writer(
                 temperatures[names == group] = best
         found = Writer(base.stage, temperatures, base.context)
     return found
+
+
+def own_curves(
+    writer: Writer, beginnings: Sequence[Ids], prompts: Sequence[int], streams: Sequence[tuple[int, ...]], steps: int
+) -> Curves:
+    """The `entropy_curves` of a writer along its own texts."""
+    texts = writer.write(beginnings, prompts, streams, steps)
+    return entropy_curves(writer.stage, beginnings, [text.ids for text in texts])
 
 
 def mean_entropy(entropies: Table, prompts: Sequence[int], groups: Sequence[str]) -> np.ndarray:

@@ -21,6 +21,7 @@ from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts, Rendering
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance, with_completions
+from mcinterp.statistics import spearman
 
 DrawnBy = Literal["uniform", "own"]
 CELLS = ("stage", "prompt")
@@ -121,7 +122,7 @@ def measured(
         "value_chi_square": measures.chi_square(shares, draws),
         "favourite_share": np.take_along_axis(shares, best[..., None], axis=-1)[..., 0],
         "off_support": np.maximum(1.0 - split.on_support, 0.0),
-        "base_spearman": np.asarray([list(map(measures.spearman, stage, shares[0])) for stage in shares]),
+        "base_spearman": np.asarray([list(map(spearman, stage, shares[0])) for stage in shares]),
         "base_total_variation": measures.total_variation(shares, np.broadcast_to(shares[:1], shares.shape)),
         "paraphrase_spearman": np.stack([order for order, _ in between]),
         "paraphrase_total_variation": np.stack([apart for _, apart in between]),

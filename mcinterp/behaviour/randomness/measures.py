@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from mcinterp.statistics import spearman
+
 Shares = Float[np.ndarray, "*batch value"]
 Value = Float[np.ndarray, "*batch"] | np.floating
 
@@ -83,27 +85,6 @@ def favourite(shares: Shares) -> Int[np.ndarray, "*batch"]:
     """Index of the value with the largest share, the first of equals; -1 where the support is empty."""
     best = np.where(np.isnan(shares), -1.0, shares).argmax(axis=-1)
     return np.where(n_values(shares) > 0, best, -1)
-
-
-def average_ranks(values: Float[np.ndarray, "value"]) -> Float[np.ndarray, "value"]:
-    """Ranks from 1 for the smallest on; equal values share the mean of theirs."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    return ((2 * last - counts + 1) / 2)[which]
-
-
-def spearman(one: Float[np.ndarray, "value"], other: Float[np.ndarray, "value"]) -> float:
-    """Spearman's rank correlation over the values that both have, in [-1, 1].
-
-    Missing below three values and where one side is flat.
-    """
-    both = ~(np.isnan(one) | np.isnan(other))
-    if both.sum() < 3:
-        return float("nan")
-    left, right = average_ranks(one[both]), average_ranks(other[both])
-    if np.ptp(left) == 0 or np.ptp(right) == 0:
-        return float("nan")
-    return 1.0 if np.array_equal(left, right) else float(np.corrcoef(left, right)[0, 1])
 
 
 def between(

@@ -26,4 +26,4 @@ def experiment(chain: Chain, prompts: Prompts, *, samples: int = 8, steps: int =
 
 def on_pocket(chain: Chain, prompts: Prompts) -> xr.Dataset:
     """The same with fewer and shorter samples."""
-    return experiment(chain, prompts, samples=3, steps=32)
+    return experiment(chain, prompts, samples=2, steps=24)

@@ -13,11 +13,11 @@ import torch
 import xarray as xr
 
 from mcinterp import divergence
-from mcinterp.behaviour.temperature_curves.reading import Rows, each_chunk, read_tempered
+from mcinterp.behaviour.temperature_curves.reading import read_tempered
 from mcinterp.behaviour.temperature_curves.rollouts import labels
 from mcinterp.behaviour.temperature_curves.scopes import outputs
 from mcinterp.behaviour.temperature_curves.validity import Judge
-from mcinterp.behaviour.temperature_curves.writing import Change, Logits, write_changed
+from mcinterp.behaviour.temperature_curves.writing import Change, Logits, noted_table, noting, write_changed
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, Job
 from mcinterp.errors import InputError
@@ -133,10 +133,12 @@ def of_stage(
         Job(n, ids, np.random.default_rng((seed, 4, *cell)).random(room), room)
         for n, (cell, ids, room) in enumerate(zip(cells, before, rooms, strict=True))
     ]
-    done = dict(write_changed(stage, jobs, removing(stage, bound)))
+    notes: dict[int, list[float]] = {}
+    done = dict(write_changed(stage, jobs, noting(removing(stage, bound), likeliest, notes)))
     texts = [(done[n], len(done[n]) < job.steps) for n, job in enumerate(jobs)]
     nll = -read_tempered(chain.base, before, [ids for ids, _ in texts], steps, [1.0] * len(texts))[0]
-    where = places_of(stage, chain.tuned.tokenizer, before, [ids for ids, _ in texts], steps)
+    modes = noted_table(notes, [ids for ids, _ in texts], steps)
+    where = places_of(stage, chain.tuned.tokenizer, before, [ids for ids, _ in texts], modes)
     return table(chain, rendered, texts, nll, where, samples, before, grammatical)
 
 
@@ -174,19 +176,20 @@ def table(
     return xr.Dataset({**cells, "removal_completion": (("prompt", "sample"), words)})
 
 
-def places_of(stage: Stage, tokenizer: Any, before: Sequence[Ids], written: Sequence[Ids], steps: int) -> np.ndarray:
+def likeliest(logits: Logits, changed: Logits) -> torch.Tensor:
+    """The likeliest token of every row, before likely ones are removed."""
+    return logits.argmax(dim=-1)
+
+
+def places_of(
+    stage: Stage, tokenizer: Any, before: Sequence[Ids], written: Sequence[Ids], modes: np.ndarray
+) -> np.ndarray:
     """Of every written token the index into `PLACES` of the mode there; -1 where the mode ends the text, and beyond."""
-    found = np.full((len(written), steps), -1)
-    modes = np.full((len(written), steps), -1)
-
-    def keep(rows: np.ndarray, steps_: np.ndarray, read: Rows, tokens: torch.Tensor) -> None:
-        modes[rows, steps_] = read.argmax(dim=-1).cpu().numpy()
-
-    each_chunk(stage, before, [ids[:steps] for ids in written], keep)
+    found = np.full(modes.shape, -1)
     used = sorted({int(i) for i in modes[modes >= 0]} | {int(i) for ids in (*before, *written) for i in ids})
     strings = dict(zip(used, token_strings(tokenizer, used), strict=True))
     for row, (prompt, ids) in enumerate(zip(before, written, strict=True)):
-        for step in range(min(len(ids), steps)):
+        for step in range(len(ids)):
             mode = int(modes[row, step])
             previous = ids[step - 1] if step else (prompt[-1] if len(prompt) else None)
             if mode not in stage.end_tokens:

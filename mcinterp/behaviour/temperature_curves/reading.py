@@ -23,6 +23,7 @@ Rows = Float[torch.Tensor, "_ vocabulary"]
 CAP = 20.0
 GRID = np.exp(np.linspace(-np.log(CAP), np.log(CAP), 81))
 ROWS_AT_ONCE = 4
+LEAST_SCORE = -1e6
 
 
 def read_tempered(
@@ -52,12 +53,19 @@ def entropy_curves(
     counts = np.asarray([len(ids) for ids in written], dtype=float)
 
     def keep(rows: np.ndarray, steps_: np.ndarray, read: Rows, tokens: torch.Tensor) -> None:
-        for column, temperature in enumerate(temperatures):
-            entropy = divergence.entropy(divergence.log_probs(read / temperature))
-            np.add.at(total[:, column], rows, entropy.cpu().double().numpy())
+        scores = (read - read.max(dim=-1, keepdim=True).values).clamp(min=LEAST_SCORE)
+        curves = torch.stack([tempered_entropy(scores / temperature) for temperature in temperatures], dim=-1)
+        np.add.at(total, rows, curves.cpu().double().numpy())
 
     each_chunk(stage, before, written, keep)
     return total, counts
+
+
+def tempered_entropy(scores: Rows) -> Float[torch.Tensor, "_"]:
+    """H of the softmax of finite scores of at most 0, in nats: log of the sum of their exponentials less their mean."""
+    weights = scores.exp()
+    whole = weights.sum(dim=-1)
+    return whole.log() - (weights * scores).sum(dim=-1) / whole
 
 
 def each_chunk(
@@ -66,16 +74,31 @@ def each_chunk(
     written: Sequence[Ids],
     keep: Callable[[np.ndarray, np.ndarray, Rows, torch.Tensor], None],
 ) -> None:
-    """Give `keep` the text, step, log-probabilities and written token of every token, a chunk at a time."""
-    there = [row for row, ids in enumerate(written) if len(ids)]
-    sequences = [(*before[row], *written[row]) for row in there]
-    listed = list(batches(sequences, max_tokens=affordable_tokens(stage, 1))) if there else []
+    """Give `keep` the text, step, log-probabilities and written token of every token, a chunk at a time.
+
+    Texts that are the same behind the same tokens are read once.
+    """
+    rows_of: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for row, ids in enumerate(written):
+        if len(ids):
+            rows_of.setdefault((tuple(before[row]), tuple(ids)), []).append(row)
+    texts, owners = list(rows_of), list(rows_of.values())
+    sequences = [(*first, *ids) for first, ids in texts]
+    listed = list(batches(sequences, max_tokens=affordable_tokens(stage, 1))) if texts else []
     for batch in tqdm(listed, desc=f"{stage.name} reads", unit="batch", delay=2, disable=None):
-        lengths = [len(written[there[index]]) for index in batch.indices]
-        rows = np.repeat([there[index] for index in batch.indices], lengths)
+        lengths = [len(texts[index][1]) for index in batch.indices]
+        which = np.repeat(list(batch.indices), lengths)
         steps = np.concatenate([np.arange(length) for length in lengths])
         for chosen, read, tokens in chunks(stage, batch, lengths):
-            keep(rows[chosen], steps[chosen], read, tokens)
+            for rows, kept in each_owner([owners[index] for index in which[chosen]]):
+                keep(rows, steps[chosen][kept.numpy()], read[kept.to(read.device)], tokens[kept.to(read.device)])
+
+
+def each_owner(owners: Sequence[Sequence[int]]) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """The first owner of every cell, then the second of those that have one, and so on, with the cells' places."""
+    for time in range(max(map(len, owners))):
+        kept = [place for place, rows in enumerate(owners) if len(rows) > time]
+        yield np.asarray([owners[place][time] for place in kept]), torch.tensor(kept)
 
 
 @torch.inference_mode()

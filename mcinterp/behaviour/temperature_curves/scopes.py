@@ -5,7 +5,7 @@ intervals, and only an exponent above 0 counts as a temperature. Pooling can onl
 token, up to exponents that are none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -72,7 +72,7 @@ def scopes_along(chain: Chain, sequences: Sequences) -> xr.Dataset:
         **{f"{name}_sum": split[name].sum("position") for name in PARTS},
     }
     pooled = {"global": split["beta_global"].broadcast_like(split["beta_prompt"]), "prompt": split["beta_prompt"]}
-    explained = {name: explained_by(chain, sequences, beta) for name, beta in pooled.items()}
+    explained = dict(zip(pooled, explained_by(chain, sequences, list(pooled.values())), strict=True))
     explained["token"] = temperature.sum("position")
     pooled["token"] = split["beta"].median("position")
     order = ("stage", "prompt")
@@ -82,19 +82,22 @@ def scopes_along(chain: Chain, sequences: Sequences) -> xr.Dataset:
     return dataset.assign_coords(scope=list(SCOPES)).astype(np.float32)
 
 
-def explained_by(chain: Chain, sequences: Sequences, beta: xr.DataArray) -> xr.DataArray:
+def explained_by(chain: Chain, sequences: Sequences, betas: Sequence[xr.DataArray]) -> list[xr.DataArray]:
     """KL(q || p) - KL(q || p^beta), summed over the positions of every prompt; 0 where beta is not above 0."""
-    exponents = torch.tensor(beta.transpose("stage", "prompt").values.astype(float))
-    total = torch.zeros_like(exponents)
+    exponents = [torch.tensor(beta.transpose("stage", "prompt").values.astype(float)) for beta in betas]
+    totals = [torch.zeros_like(each) for each in exponents]
     for chunk, read in outputs(chain, sequences):
         prompt = torch.from_numpy(chunk.prompt)
         p = read[0].double().log_softmax(dim=-1)
         for stage, each in enumerate(read[1:]):
-            q, own = each.double().log_softmax(dim=-1), exponents[stage, prompt].to(p.device)
-            tempered = (own.clamp(min=0.0)[:, None] * p).log_softmax(dim=-1)
-            gain = divergence.kl_divergence(q, p) - divergence.kl_divergence(q, tempered)
-            total[stage].index_add_(0, prompt, torch.where((own > 0) & (own != 1), gain, torch.zeros_like(gain)).cpu())
-    return beta.copy(data=total.numpy())
+            q = each.double().log_softmax(dim=-1)
+            whole = divergence.kl_divergence(q, p)
+            for total, exponent in zip(totals, exponents, strict=True):
+                own = exponent[stage, prompt].to(p.device)
+                gain = whole - divergence.kl_divergence(q, (own.clamp(min=0.0)[:, None] * p).log_softmax(dim=-1))
+                kept = torch.where((own > 0) & (own != 1), gain, torch.zeros_like(gain))
+                total[stage].index_add_(0, prompt, kept.cpu())
+    return [beta.copy(data=total.numpy()) for beta, total in zip(betas, totals, strict=True)]
 
 
 @torch.inference_mode()

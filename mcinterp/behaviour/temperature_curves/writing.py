@@ -47,6 +47,29 @@ def write_changed(stage: Stage, jobs: Sequence[Job], change: Change) -> Iterator
             yield number, before_end(row, stage.end_tokens)
 
 
+def noting(change: Change, read: Callable[[Logits, Logits], torch.Tensor], notes: dict[int, list[float]]) -> Change:
+    """A change that notes under every job, step by step, one number read from the logits before and behind it.
+
+    A batch goes on until all its texts have ended: notes behind the end of a text mean nothing.
+    """
+
+    def noted(logits: Logits, numbers: Sequence[int]) -> Logits:
+        changed = change(logits, numbers)
+        for number, value in zip(numbers, read(logits, changed).double().tolist(), strict=True):
+            notes.setdefault(number, []).append(value)
+        return changed
+
+    return noted
+
+
+def noted_table(notes: dict[int, list[float]], written: Sequence[Sequence[int]], steps: int) -> np.ndarray:
+    """The notes of the tokens of every job as a table over job and step; missing behind the end of a text."""
+    found = np.full((len(written), steps), np.nan)
+    for number, ids in enumerate(written):
+        found[number, : len(ids)] = notes.get(number, [])[: len(ids)]
+    return found
+
+
 def divided_by(temperatures: Sequence[float]) -> Change:
     """Divide the logits of every job by its own temperature."""
     scale = torch.tensor(np.asarray(temperatures, dtype=np.float32))

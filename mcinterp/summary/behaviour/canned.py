@@ -31,10 +31,12 @@ POST = ("bugs", "people", "birds", "bananas", "mammals", "cows")
 def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
     """What a dataset of `canned` says; every figure a mean with the ends of its 95 % interval over templates.
 
-    `cells`: by side (all prompts, plain ones, held-out ones), kind of noun (and all) and stage, `levels` and
-    `differences` (stage minus base) of the share of sure tokens, distinct samples, entropy of steps (nats), probability
-    of the canned opening and its log-odds. `nouns`: by stage, those with a mean probability of the opening above a half
-    over their wordings (`collapsed`), the least and the most canned, and those that the post names. `starts`: the
+    Where the battery tells wordings apart, each is a side of its own, and the plain and held-out prompts, the nouns and
+    their improbability are those of the first (`wordings`). `cells`: by side (all prompts, plain ones, held-out ones,
+    each wording), kind of noun (and all) and stage, `levels` and `differences` (stage minus base) of the share of sure
+    tokens, distinct samples, entropy of steps (nats), probability of the canned opening and its log-odds. `nouns`: by
+    stage, those with a mean probability of the opening above a half over their templates (`collapsed`), the least and
+    the most canned, and those that the post names; `nouns_otherwise`: the same for each further wording. `starts`: the
     likeliest first tokens, mean over prompts of their exact probability. `improbability`: rank correlations of noun
     surprise with the log-odds of the opening and the share of sure tokens, and slopes (of log-odds, for one standard
     deviation of it within wordings), with intervals over resampled nouns and templates; a slope is `there` where
@@ -47,7 +49,9 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
         "n_nouns": len(set(dataset["noun"].values.tolist())),
         "settings": {name: how.get(name) for name in ("opening", "opening_given", "samples", "temperature")},
         "cells": [entry for cell in cells(dataset) for entry in entries(cell, draws)],
-        "nouns": nouns(dataset),
+        "wordings": wordings(dataset),
+        "nouns": nouns(in_wording(dataset)),
+        "nouns_otherwise": {name: nouns(in_wording(dataset, name)) for name in wordings(dataset)[1:]},
         "starts": starts(dataset, draws),
         "spread": spread(dataset),
         "improbability": improbability(dataset, min(draws, REGRESSION_DRAWS)),
@@ -61,16 +65,21 @@ def headline(found: dict[str, Any]) -> str:
         [entry["prompts"], entry["stage"], *(interval(entry["levels"][name]) for name in MEASURES)] for entry in whole
     ]
     opening = f"Canned opening: {found['settings']['opening']!r}, over {found['n_nouns']} nouns."
-    lines = [nouns_line(stage, found["nouns"][stage], found["n_nouns"]) for stage in found["stages"]]
+    lines = [nouns_line(stage, found["nouns"][stage]) for stage in found["stages"]]
+    lines += [
+        nouns_line(f"{stage}, {name}", said[stage])
+        for name, said in found["nouns_otherwise"].items()
+        for stage in found["stages"]
+    ]
     return "\n\n".join(
         [opening, table(("prompts", "stage", *MEASURES), rows), "\n".join(lines), "\n".join(slope_lines(found))]
     )
 
 
-def nouns_line(stage: str, said: dict[str, Any], count: int) -> str:
+def nouns_line(stage: str, said: dict[str, Any]) -> str:
     """Which nouns collapse in a stage."""
     least, most = (", ".join(f"{noun} {share:.2f}" for noun, share in said[end].items()) for end in ("least", "most"))
-    return f"{stage}: {len(said['collapsed'])} of {count} nouns collapsed; least canned {least}; most {most}"
+    return f"{stage}: {len(said['collapsed'])} of {said['n_nouns']} nouns collapsed; least canned {least}; most {most}"
 
 
 def slope_lines(found: dict[str, Any]) -> list[str]:
@@ -87,10 +96,13 @@ def slope_lines(found: dict[str, Any]) -> list[str]:
 
 
 def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
-    """All prompts, plain and held-out ones, of all kinds of nouns; and all prompts of every kind."""
+    """All prompts, plain and held-out ones, of all kinds of nouns; each wording; and all prompts of every kind."""
     held_out = dataset["held_out"].values.astype(bool)
     everything = np.ones_like(held_out)
-    sides = [("all", "all", everything), ("plain", "all", ~held_out), ("held out", "all", held_out)]
+    of = {name: (dataset["wording"] == name).values for name in wordings(dataset)}
+    first = next(iter(of.values()), everything)
+    sides = [("all", "all", everything), ("plain", "all", first & ~held_out), ("held out", "all", first & held_out)]
+    sides += [(name, "all", here) for name, here in of.items()]
     kinds = list(dict.fromkeys(dataset["kind"].values.tolist()))
     sides += [("all", kind, (dataset["kind"] == kind).values) for kind in kinds if len(kinds) > 1]
     return [
@@ -98,6 +110,18 @@ def cells(dataset: xr.Dataset) -> list[xr.Dataset]:
         for side, kind, kept in sides
         if kept.any() and (side == "all" or not kept.all())
     ]
+
+
+def wordings(dataset: xr.Dataset) -> list[str]:
+    """The wordings that the battery tells apart, in its order; none where it does not."""
+    names = list(dict.fromkeys(dataset["wording"].values.tolist())) if "wording" in dataset.coords else []
+    return names if len(names) > 1 else []
+
+
+def in_wording(dataset: xr.Dataset, name: str | None = None) -> xr.Dataset:
+    """The prompts of one wording, of the first where none is named; all prompts where wordings are not told apart."""
+    names = wordings(dataset)
+    return dataset.sel(prompt=(dataset["wording"] == (name or names[0])).values) if names else dataset
 
 
 def measured(dataset: xr.Dataset) -> dict[str, np.ndarray]:
@@ -141,6 +165,7 @@ def nouns(dataset: xr.Dataset) -> dict[str, Any]:
         pairs = zip(values["noun"].values.tolist(), values.values.tolist(), strict=True)
         by_noun = dict(sorted(pairs, key=lambda pair: pair[1]))
         found[stage] = {
+            "n_nouns": len(by_noun),
             "collapsed": [noun for noun, value in by_noun.items() if value > COLLAPSED],
             "least": dict(list(by_noun.items())[:EXTREMES]),
             "most": dict(list(by_noun.items())[-EXTREMES:]),
@@ -172,8 +197,9 @@ def codes(labels: Sequence[str]) -> np.ndarray:
 
 def by_noun(dataset: xr.Dataset) -> pd.DataFrame:
     """One row a noun and stage: surprise and log-odds of the opening, as in a mean wording; prompts that have both."""
-    both = dataset["noun_surprise"].notnull() & dataset["opening_log_prob"].notnull().all("stage")
-    here = dataset.sel(prompt=both.values)
+    first = in_wording(dataset)
+    both = first["noun_surprise"].notnull() & first["opening_log_prob"].notnull().all("stage")
+    here = first.sel(prompt=both.values)
     word, wording = (codes(here[name].values.tolist()) for name in ("noun", "template"))
     names, first = np.unique(here["noun"].values, return_index=True)
     surprise, odds = here["noun_surprise"].values.astype(float), measured(here)["opening_log_odds"]
@@ -190,15 +216,16 @@ def by_noun(dataset: xr.Dataset) -> pd.DataFrame:
 
 def spread(dataset: xr.Dataset) -> float:
     """Standard deviation of the surprise over nouns, wordings' means taken off (nats)."""
-    surprise = dataset["noun_surprise"].values.astype(float)
+    first = in_wording(dataset)
+    surprise = first["noun_surprise"].values.astype(float)
     known = ~np.isnan(surprise)
-    word, wording = (codes(dataset[name].values.tolist())[known] for name in ("noun", "template"))
+    word, wording = (codes(first[name].values.tolist())[known] for name in ("noun", "template"))
     return float(by_word(surprise[known], word, wording).std()) if known.any() else float("nan")
 
 
 def improbability(dataset: xr.Dataset, draws: int, asked: Sequence[tuple[str, str]] = ASKED) -> list[dict[str, Any]]:
     """How noun surprise goes with what is asked, pairs of a side and a measure, by stage."""
-    sides = {cell.attrs["side"]: cell for cell in cells(dataset) if cell.attrs["cell"] == "all"}
+    sides = {cell.attrs["side"]: cell for cell in cells(in_wording(dataset)) if cell.attrs["cell"] == "all"}
     found = []
     for side, outcome in ((side, outcome) for side, outcome in asked if side in sides):
         values = measured(sides[side])[outcome]

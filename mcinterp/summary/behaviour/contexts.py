@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcinterp.behaviour.contexts.regression import explained, spearman
+from mcinterp.behaviour.contexts.regression import explained
 from mcinterp.results import provenance_of
-from mcinterp.statistics import bootstrap
+from mcinterp.statistics import bootstrap, spearman
 from mcinterp.summary.behaviour.lines import interval
 
 DRAWS = 500

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from mcinterp.behaviour.over_optimisation.measures import clusters_of_half
 from mcinterp.results import provenance_of
 from mcinterp.statistics import Interval, bootstrap, mean_over_prompts
 from mcinterp.summary.behaviour.lines import interval, table
@@ -28,8 +29,8 @@ MEASURES = {
     "ended": "ended",
 }
 HEADLINE = (
-    "sqrt_kl", "reward", "gold", "attractor", "ending_information", "effective_clusters", "between_prompts",
-    "break_jump", "jump_after_document",
+    "sqrt_kl", "reward", "gold", "attractor", "ending_information", "effective_clusters", "half_clusters",
+    "between_prompts", "break_jump", "jump_after_document",
 )  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def summary(dataset: xr.Dataset, *, draws: int = 1000) -> dict[str, Any]:
 
     `levels` and `differences` (stage minus base, on the same prompts) hold for every measure its mean over prompts
     with the ends of its 95 % interval over templates (`mean`, `ci_low`, `ci_high`); `sqrt_kl` is the root of the mean
-    KL, `effective_clusters` exp of the mean surprise, `between_share` the part of the endings' variance that lies
+    KL, `effective_clusters` exp of the mean surprise, `half_clusters` the fewest clusters that hold half of a stage's
+    samples, `between_share` the part of the endings' variance that lies
     between prompts. Clusters and attractors are those of the whole battery on every side. `attractor` is the run's
     string or class, searched for on prompts not held out, where its share is therefore a little too high. The chance
     that is taken off `ending_information` is that of endings without a prompt: where prompts matter it is too much, so
@@ -115,6 +117,12 @@ def share_of_first(values: np.ndarray) -> np.ndarray:
     return np.divide(values[:, 0], whole, out=np.full(len(values), np.nan), where=whole > 0)
 
 
+def halves(clusters: np.ndarray) -> np.ndarray:
+    """The fewest clusters that hold half of each stage's samples, and beside it how many more than the base's."""
+    levels = np.asarray([clusters_of_half(stage.astype(int)) for stage in clusters.transpose(1, 0, 2)])
+    return np.stack([levels, levels - levels[:1]])
+
+
 def intervals(cell: xr.Dataset, draws: int) -> dict[str, Interval]:
     """Every measure of one side, over kind (level, difference) and stage."""
     templates = cell["template"].values.tolist()
@@ -126,6 +134,8 @@ def intervals(cell: xr.Dataset, draws: int) -> dict[str, Interval]:
     found["sqrt_kl"] = of(values_of(cell, "kl"), root)
     surprise = cell["ending_surprise"].astype(float).transpose("prompt", "stage").values
     found["effective_clusters"] = of(surprise, np.exp)
+    clusters = cell["ending_cluster"].astype(float).transpose("prompt", "stage", "sample").values
+    found["half_clusters"] = bootstrap(clusters, templates, halves, draws=draws)
     both = np.stack([values_of(cell, name) for name in ("between_prompts", "within_prompts")], axis=-1)
     return found | {"between_share": of(both, share_of_first)}
 
