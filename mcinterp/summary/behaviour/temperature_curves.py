@@ -213,7 +213,7 @@ def reliability(cell: xr.Dataset) -> float:
     Spearman (1910), Brown (1910). Noise in H draws its slope towards 0: below about 0.8 take more samples.
     """
     halves = cell["future_half"].transpose("half", *PLACE).values.astype(float)
-    centred = halves - np.nanmean(np.where(np.isnan(halves), np.nan, halves), axis=-1, keepdims=True)
+    centred = halves - mean_over_prompts(np.moveaxis(halves, -1, 0))[..., None]
     one, other = (each[~np.isnan(halves).any(axis=0)] for each in centred)
     scale = np.sqrt((one**2).sum() * (other**2).sum())
     r = float((one * other).sum() / scale) if scale > 0 else float("nan")
