@@ -12,10 +12,8 @@ from mcinterp.organisms import POCKET_STAGES
 from mcinterp.prompts import Prompts
 from mcinterp.results import save, write_json
 from mcinterp.show.behaviour.gallery import PAGES, PICTURES
+from mcinterp.show.saving import save_page
 from mcinterp.summary import behaviour as summaries
-
-# Vega's SVG renderer does not draw again what a double click sets back; its canvas does.
-ZOOMABLE = {"renderer": "canvas"}
 
 
 def script(name: str) -> None:
@@ -50,5 +48,5 @@ def write(name: str, stages: tuple[str, ...], named: Prompts | None, out: Path) 
     chart.save(out / f"{name}.svg")
     chart.save(out / f"{name}.png", ppi=150)
     if name in PAGES:
-        PAGES[name](dataset).save(out / f"{name}.html", inline=True, embed_options=ZOOMABLE)
+        save_page(PAGES[name](dataset), out / f"{name}.html")
     return summaries.of(name).headline(found)

@@ -9,10 +9,10 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.results import provenance_of
+from mcinterp.show.saving import save_still
 from mcinterp.show.theme import BASE, LINE, PAPER, SEQUENTIAL, themed
 
 ROW, COLUMN, PANEL, LABELS, TASK = 19, 50, 130, 300, 13
-PNG_SCALE = 2
 ALL = "all"
 DECADES = [0.001, 0.01, 0.1, 1, 10, 100]
 BESIDE = {"auroc": "AUROC", "share_on_truth": "share on the truth"}
@@ -134,8 +134,4 @@ def write_localisation(means: xr.Dataset, folder: str | Path, half: str) -> list
     if not means["top_1"].notnull().any():
         return []
     chart = localisation(means, f"Which methods find what was planted ({half} half)")
-    written = []
-    for suffix in ("svg", "png"):
-        written.append(Path(folder) / f"localisation_{half}.{suffix}")
-        chart.save(written[-1], **({"scale_factor": PNG_SCALE} if suffix == "png" else {}))
-    return written
+    return save_still(chart, folder, f"localisation_{half}")

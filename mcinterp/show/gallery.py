@@ -11,8 +11,7 @@ from mcinterp.run import Run
 from mcinterp.show import figures, locate_figures, patch_figures
 from mcinterp.show.attribution_figures import DRAWN
 from mcinterp.show.behaviour import gallery as behaviour_gallery
-
-PNG_SCALE = 2
+from mcinterp.show.saving import save_still
 
 
 def write_figures(run: Run, out: str | Path) -> list[Path]:
@@ -22,11 +21,9 @@ def write_figures(run: Run, out: str | Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"directory {str(out)!r} cannot be made ({first_line(error)}); give another --out.") from error
-    written = []
+    written: list[Path] = []
     for name, chart in pictures(run).items():
-        for suffix in ("svg", "png"):
-            written.append(folder / f"{name}.{suffix}")
-            chart.save(written[-1], **({"scale_factor": PNG_SCALE} if suffix == "png" else {}))
+        written += save_still(chart, folder, name)
     return written
 
 

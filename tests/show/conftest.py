@@ -6,7 +6,7 @@ A test asks for `open_page` and gives it a file:
         opened = open_page(tmp_path / "report.html", wait="#depth svg", dark=True)
         assert opened.page.locator("svg").count() == 3  # `page` is Playwright's (synchronous)
         opened.page.locator("text=<bos>").first.hover()
-        opened.page.screenshot(path="/tmp/page.png", full_page=True)
+        opened.page.screenshot(path=tmp_path / "page.png", full_page=True)
 
 When the test ends, every page that it opened must have raised no error and asked for nothing but its own file.
 `from show.conftest import OpenPage` gives the type.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import mcinterp
 from mcinterp.behaviour.multiverse.trees import multiverse
-from mcinterp.jobs.scripts import ZOOMABLE
 from mcinterp.prompts import Prompts
 from mcinterp.show.behaviour.multiverse import explorer
+from mcinterp.show.saving import save_page
 from show.conftest import OpenPage
 
 PIXELS = "document.querySelector('canvas.marks').toDataURL()"
@@ -17,7 +17,7 @@ def test_a_click_zooms_into_a_branch_and_a_double_click_back(tmp_path: Path, ope
     prompts = Prompts.battery("multiverse-pocket")
     dataset = multiverse(pair, prompts.select([0, 40]))
     path = tmp_path / "explorer.html"
-    explorer(dataset, [0, 1]).save(path, inline=True, embed_options=ZOOMABLE)
+    save_page(explorer(dataset, [0, 1]), path)
     page = open_page(path, wait="canvas.marks").page
     page.wait_for_timeout(500)
     whole = page.evaluate(PIXELS)

@@ -52,9 +52,7 @@ class Writer:
         self, beginnings: Sequence[Ids], prompts: Sequence[int], streams: Sequence[tuple[int, ...]], steps: int
     ) -> list[Text]:
         """At most `steps` tokens behind every beginning; `streams` name the random numbers that choose them."""
-        jobs = [
-            self.job(n, ids, stream, steps) for n, (ids, stream) in enumerate(zip(beginnings, streams, strict=True))
-        ]
+        jobs = self.jobs(beginnings, streams, steps)
         if self.greedy:
             return self.write_greedily(jobs)
         return self.write_sampled(jobs, self.tempered(prompts))
@@ -66,9 +64,7 @@ class Writer:
         if self.greedy:
             texts = self.write(beginnings, prompts, streams, steps)
             return texts, self.entropies(beginnings, prompts, texts, steps)
-        jobs = [
-            self.job(n, ids, stream, steps) for n, (ids, stream) in enumerate(zip(beginnings, streams, strict=True))
-        ]
+        jobs = self.jobs(beginnings, streams, steps)
         notes: dict[int, list[float]] = {}
         texts = self.write_sampled(jobs, noting(self.tempered(prompts), entropy_behind, notes))
         return texts, noted_table(notes, [text.ids for text in texts], steps)
@@ -88,6 +84,11 @@ class Writer:
         written = dict(write_all(self.stage, [jobs[number] for number in first.values()], 0.0))
         texts = {ids: written[place] for place, ids in enumerate(first)}
         return [Text(texts[tuple(job.ids)], len(texts[tuple(job.ids)]) < job.steps) for job in jobs]
+
+    def jobs(self, beginnings: Sequence[Ids], streams: Sequence[tuple[int, ...]], steps: int) -> list[Job]:
+        """What is to be written behind every beginning."""
+        pairs = zip(beginnings, streams, strict=True)
+        return [self.job(number, ids, stream, steps) for number, (ids, stream) in enumerate(pairs)]
 
     def job(self, number: int, ids: Ids, stream: tuple[int, ...], steps: int) -> Job:
         """One text to write, cut where the context ends."""

@@ -8,7 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from mcinterp.results import provenance_of
-from mcinterp.show.behaviour.panels import colour, small
+from mcinterp.show.behaviour.panels import colour
+from mcinterp.show.marks import small
 from mcinterp.show.theme import LINE, MUTED, PAPER, themed
 from mcinterp.statistics import ENDS, bootstrap
 from mcinterp.summary.behaviour.canned import ASKED, FLAT, POST, by_noun, improbability, spread, starts

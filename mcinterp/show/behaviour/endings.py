@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mcinterp.show.behaviour.panels import colour, small
+from mcinterp.show.behaviour.panels import colour
+from mcinterp.show.marks import small
 from mcinterp.show.theme import FAINT, MUTED, themed
 from mcinterp.statistics import ENDS
 from mcinterp.summary.behaviour.endings import pooled, summary

@@ -11,7 +11,8 @@ import xarray as xr
 from mcinterp.behaviour.multiverse.views import branch, tree_of
 from mcinterp.results import provenance_of
 from mcinterp.show.behaviour.multiverse_blocks import icicles
-from mcinterp.show.behaviour.panels import colour, small
+from mcinterp.show.behaviour.panels import colour
+from mcinterp.show.marks import small
 from mcinterp.show.theme import MUTED, themed
 from mcinterp.statistics import bootstrap
 

@@ -29,49 +29,35 @@ class Made(NamedTuple):
 
 
 def lens_data(run: Run, summary: dict[str, Any]) -> Made:
-    """Entropies by depth and position."""
+    """Entropies by depth and position, and the prompts to look at: lens cells, tokens, attention."""
     lens = run.load("lens")
     names = lens["lens"].values.tolist()
     charts = {f"depth-{name}": figures.entropy_by_depth(lens, lens_name=name) for name in names}
     charts["position"] = figures.entropy_by_position(lens)
-    context = {"lenses": names, "written_by": provenance_of(lens)["completions"]}
-    return Made({name: chart.to_dict() for name, chart in charts.items()}, {}, context)
-
-
-def explorer_data(run: Run, summary: dict[str, Any]) -> Made:
-    """The prompts to look at: lens cells, tokens, attention."""
-    lens = run.load("lens")
     prompts = explorer.explored(lens)
     data = {
         "grid": figures.lens_grid_chart(lens, alt.NamedData("cells")).to_dict(),
         "prompts": explorer.packed_prompts(lens, prompts),
         "attention": attention_components(run.load("attention")) if run.holds("attention") else {},
     }
-    return Made({}, data, {"explored": [(index, summary["prompts"][index]) for index in prompts]})
+    explored = [(index, summary["prompts"][index]) for index in prompts]
+    context = {"lenses": names, "written_by": provenance_of(lens)["completions"], "explored": explored}
+    return Made({name: chart.to_dict() for name, chart in charts.items()}, data, context)
 
 
 def patch_data(run: Run, summary: dict[str, Any]) -> Made:
     """Effects by layer or over heads and positions, and the interaction."""
     charts = {f"patch-{name}": chart.to_dict() for name, chart in patch_figures.pictures(run.load("patch")).items()}
-    return Made(charts, {}, {"patch": summary["patch"], "patch_charts": list(charts)})
+    return Made(charts, {}, {"patch_charts": list(charts)})
 
 
 def locate_data(run: Run, summary: dict[str, Any]) -> Made:
-    """The ranking, the evidence, and how sites act."""
-    charts = located_charts(run, verified=False)
-    return Made(charts, {}, {"locate_charts": list(charts)})
-
-
-def verification_data(run: Run, summary: dict[str, Any]) -> Made:
-    """What undoing brings back."""
-    charts = located_charts(run, verified=True)
-    return Made(charts, {}, {"verification_charts": list(charts)})
-
-
-def located_charts(run: Run, *, verified: bool) -> dict[str, Any]:
-    """The charts of a location that are of its verification, or those that are not."""
-    made = {f"locate-{name}": chart for name, chart in locate_figures.pictures(run).items()}
-    return {name: chart.to_dict() for name, chart in made.items() if (name == VERIFIED) == verified}
+    """The ranking, the evidence, how sites act, and what undoing brings back."""
+    charts = {f"locate-{name}": chart.to_dict() for name, chart in locate_figures.pictures(run).items()}
+    verified = [name for name in charts if name == VERIFIED]
+    return Made(
+        charts, {}, {"locate_charts": [n for n in charts if n not in verified], "verification_charts": verified}
+    )
 
 
 def behaviour_data(run: Run, summary: dict[str, Any]) -> Made:

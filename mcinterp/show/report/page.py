@@ -23,7 +23,10 @@ from mcinterp.show.theme import DARK
 
 
 class Section(NamedTuple):
-    """A part of the page: its template and anchor, its title, what it needs one of in a summary, and its data."""
+    """A part of the page: its template and anchor, its title, what it needs one of in a summary, and its data.
+
+    Sections without data of their own use what those of the same analysis made.
+    """
 
     name: str
     title: str
@@ -41,8 +44,8 @@ SECTIONS = (
     Section("patch", "Sweeps", ("patch",), drawn.patch_data),
     Section("held", "Held patches", ("held",), drawn.held_data),
     Section("locate", "Location", ("verdict",), drawn.locate_data),
-    Section("verification", "Verification", ("verification",), drawn.verification_data),
-    Section("explore", "One prompt", ("onset",), drawn.explorer_data),
+    Section("verification", "Verification", ("verification",)),
+    Section("explore", "One prompt", ("onset",)),
     Section("prompts", "All prompts", ("prompts",)),
     Section("run", "Run again", ("stages",)),
 )
