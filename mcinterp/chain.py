@@ -1,8 +1,9 @@
 """Checkpoints loaded for comparison: a chain of stages, base first; a pair is a chain of two."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,25 +13,61 @@ from tqdm import tqdm
 from mcinterp.alignment import Alignment, align_checkpoints, align_prompts
 from mcinterp.checkpoints import Checkpoint, parse_chain, tensor_name
 from mcinterp.errors import InputError
+from mcinterp.loading import Hold, is_device_map, load_bridge, usable_device
+from mcinterp.memory import Estimate, Placement, estimated
 from mcinterp.prompts import Prompts
 from mcinterp.readout import Readout, readout_of
 from mcinterp.rendering import RenderedPrompts
+from mcinterp.residency import value_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PerStage = str | Sequence[str]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One loaded checkpoint: the bridge with its hooks, its own tokenizer, and its readout."""
+    """One checkpoint of a chain; its weights are read when the bridge is first used.
+
+    `placed` is the device or device map that it is put on, `hold` how its weights are held, `loaded` a bridge that is
+    used instead of the checkpoint's own.
+    """
 
     name: str
     checkpoint: Checkpoint
-    bridge: Any
-    readout: Readout
-    device: str
+    placed: str
     dtype: torch.dtype
+    vocabulary: int
+    hold: Hold = field(default_factory=Hold)
+    loaded: Any = None
+
+    @cached_property
+    def bridge(self) -> Any:
+        """The TransformerBridge with its hooks, raw weights, in eval mode.
+
+        Raises `InputError` for weights that cannot be read.
+        """
+        if self.loaded is not None:
+            return self.loaded
+        return load_bridge(self.checkpoint, self.placed, self.dtype, self.hold)
+
+    @cached_property
+    def readout(self) -> Readout:
+        """The final norm and unembedding, cut to the chain's common vocabulary."""
+        return readout_of(self.bridge, self.vocabulary)
+
+    @cached_property
+    def device(self) -> str:
+        """The device of the embeddings, where tokens enter."""
+        return str(self.bridge.cfg.device) if is_device_map(self.placed) else self.placed
+
+    def with_bridge(self, bridge: Any) -> "Stage":
+        """The stage with another bridge in the place of its own, read out as before."""
+        changed = replace(self, loaded=bridge)
+        changed.__dict__["readout"] = self.readout
+        return changed
 
     @property
     def tokenizer(self) -> Any:
@@ -46,7 +83,9 @@ class Stage:
     def fingerprint(self) -> str:
         """SHA-256 over name, shape, dtype, sum of bits and first row of every weight: one checkpoint as loaded."""
         digest = hashlib.sha256()
-        for name, weight in sorted(self.bridge.original_model.named_parameters()):
+        model = self.bridge.original_model
+        for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
+            weight = value_of(parameter)
             bits = weight.detach().contiguous().view(INTEGERS[weight.element_size()])
             digest.update(f"{tensor_name(name)} {tuple(weight.shape)} {weight.dtype} {int(bits.sum())}".encode())
             digest.update(bits.reshape(-1, bits.shape[-1])[0].cpu().numpy().tobytes())
@@ -62,10 +101,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Chain:
-    """Aligned stages, base first. `base` is the first of them, `tuned` the last."""
+    """Aligned stages, base first; `estimate` says how their weights are held, and why."""
 
     stages: tuple[Stage, ...]
     alignment: Alignment
+    estimate: Estimate | None = None
 
     @property
     def base(self) -> Stage:
@@ -76,6 +116,11 @@ class Chain:
     def tuned(self) -> Stage:
         """The last stage."""
         return self.stages[-1]
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether some stage's layers are read from disk as they run, so that each should run as seldom as can be."""
+        return any(stage.hold.placement in ("one", "stream") for stage in self.stages)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,11 +154,9 @@ class Chain:
         return each[0].within(alignment.context), alignment
 
 
-def load_pair(
-    base: str, tuned: str, *, device: PerStage = "cpu", dtype: PerStage = "auto", names: Sequence[str] | None = None
-) -> Chain:
-    """Load a base checkpoint and its tuned one; see `load_chain`."""
-    return load_chain([base, tuned], device=device, dtype=dtype, names=names)
+def load_pair(base: str, tuned: str, **options: Any) -> Chain:
+    """Load a base checkpoint and its tuned one; options and errors are those of `load_chain`."""
+    return load_chain([base, tuned], **options)
 
 
 def load_chain(
@@ -122,26 +165,51 @@ def load_chain(
     device: PerStage = "cpu",
     dtype: PerStage = "auto",
     names: Sequence[str] | None = None,
+    placement: Placement = "auto",
+    memory: float | None = None,
 ) -> Chain:
     """Load checkpoints in order (base, SFT, DPO, RL, ...) and prove that they can be compared.
 
     `stages` are hub ids (`org/name@revision`), directories, adapters (`BASE+ADAPTER`) or `pocket:NAME`, or a mapping
-    from stage names to these. `device` and `dtype` are one value, or one a stage. The dtype `auto` is float32 on CPU
-    and the stored one elsewhere.
+    from stage names to these. `device` and `dtype` are one value, or one a stage; a device may be one of accelerate's
+    device maps (`auto`, `balanced`, or a JSON file). The dtype `auto` is float32 on CPU and the stored one elsewhere.
+    `placement` says how weights are held (see `mcinterp.memory`): all stages `together` in memory, `one` at a time,
+    or layer by layer (`stream`); `auto` takes the first that fits, in at most `memory` GB where that is given.
 
     Raises `AlignmentError` where shapes or vocabularies differ (before any weight is read), `InputError` for a
     checkpoint that cannot be found or read.
     """
+    chain = open_chain(stages, device=device, dtype=dtype, names=names, placement=placement, memory=memory)
+    for stage in tqdm(chain.stages, desc="loading", unit="checkpoint", delay=2, disable=None):
+        assert stage.bridge is not None
+    return chain
+
+
+def open_chain(
+    stages: Sequence[str] | Mapping[str, str],
+    *,
+    device: PerStage = "cpu",
+    dtype: PerStage = "auto",
+    names: Sequence[str] | None = None,
+    placement: Placement = "auto",
+    memory: float | None = None,
+) -> Chain:
+    """A chain whose weights are read when they are first used; options and errors are those of `load_chain`."""
     if isinstance(stages, Mapping):
         stages, names = list(stages.values()), list(stages)
     checkpoints = parse_chain(list(stages), list(names) if names is not None else None)
-    devices = per_stage("device", device, len(checkpoints))
+    devices = [usable_device(each) for each in per_stage("device", device, len(checkpoints))]
     dtypes = per_stage("dtype", dtype, len(checkpoints))
     alignment = align_checkpoints(checkpoints).require()
-    loaded = tqdm(checkpoints, desc="loading", unit="checkpoint", delay=2, disable=None)
+    chosen = [torch_dtype(name, c, placed) for name, c, placed in zip(dtypes, checkpoints, devices, strict=True)]
+    estimate = estimated(checkpoints, devices, chosen, placement=placement, memory=memory)
+    log.info("%s", estimate)
+    hold = Hold(estimate.placement)
+    opened = zip(checkpoints, devices, chosen, strict=True)
     return Chain(
-        stages=tuple(load_stage(*each, alignment.vocabulary) for each in zip(loaded, devices, dtypes, strict=True)),
+        stages=tuple(Stage(c.name, c, placed, kind, alignment.vocabulary, hold) for c, placed, kind in opened),
         alignment=alignment,
+        estimate=estimate,
     )
 
 
@@ -151,25 +219,6 @@ def per_stage(what: str, values: PerStage, count: int) -> list[str]:
     if len(listed) != count:
         raise InputError(f"got {len(listed)} values of {what} for {count} stages; give one, or one a stage.")
     return listed
-
-
-def load_stage(checkpoint: Checkpoint, device: str, dtype: str, vocabulary: int) -> Stage:
-    """Read one checkpoint's weights."""
-    chosen = torch_dtype(dtype, checkpoint, usable_device(device))
-    bridge = checkpoint.load(device=device, dtype=chosen)
-    readout = readout_of(bridge, vocabulary)
-    return Stage(checkpoint.name, checkpoint, bridge, readout, device, chosen)
-
-
-def usable_device(device: str) -> str:
-    """The device, or an `InputError` where this machine has none of that name."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"device {device!r} cannot be used on this machine; give cpu, or a device that is there."
-        ) from error
-    return device
 
 
 def torch_dtype(name: str, checkpoint: Checkpoint, device: str) -> torch.dtype:

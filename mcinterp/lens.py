@@ -16,10 +16,12 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from mcinterp import divergence
+from mcinterp.activation_store import ActivationStore
 from mcinterp.batching import Batch, batches
 from mcinterp.capture import Point, affordable_tokens, capture, residual_points
 from mcinterp.chain import Chain
 from mcinterp.lens_table import LensTable
+from mcinterp.passes import capture_by_layers
 from mcinterp.results import with_provenance
 from mcinterp.sequences import PositionSet, Sequences, provenance
 
@@ -127,15 +129,43 @@ def residual_rows(
     ids = sequences.ids
     limit = min(affordable_tokens(stage, len(points)) for stage in chain.stages) // len(chain.stages)
     listed = list(batches(ids, max_tokens=max(1, limit)))
+    if chain.in_turns:
+        yield from stored_rows(chain, sequences, points, positions, listed, what)
+        return
     for batch in tqdm(listed, desc=what, unit="batch", delay=2, disable=None):
         wanted = wanted_cells(sequences, batch, positions)
         residual = []
         for stage in chain.stages:
             activations = capture(stage, batch, [point.hook for point in points])
             residual.append([activations[point.hook][wanted.to(stage.device)] for point in points])
-        row, column = np.nonzero(wanted.numpy())
-        prompt = np.asarray(batch.indices)[row]
-        yield ChunkOfRows(residual, prompt, column, following_tokens(batch)[row, column])
+        yield chunk_of(batch, wanted, residual)
+
+
+def stored_rows(
+    chain: Chain, sequences: Sequences, points: Sequence[Point], positions: PositionSet, listed: list[Batch], what: str
+) -> Iterator[ChunkOfRows]:
+    """The same where stages take turns in memory: each is read once, and its rows wait on disk for the others'."""
+    store = ActivationStore()
+    wanted = [wanted_cells(sequences, batch, positions) for batch in listed]
+    hooks = [point.hook for point in points]
+    for number, stage in enumerate(tqdm(chain.stages, desc=what, unit="stage", delay=2, disable=None)):
+
+        def keep(batch: int, hook: str, activation: torch.Tensor, number: int = number) -> None:
+            store.put((number, hook, batch), activation[wanted[batch].to(activation.device)])
+
+        capture_by_layers(stage, listed, hooks, keep)
+    for place, batch in enumerate(listed):
+        residual = [
+            [store.get((number, hook, place)).to(stage.device) for hook in hooks]
+            for number, stage in enumerate(chain.stages)
+        ]
+        yield chunk_of(batch, wanted[place], residual)
+
+
+def chunk_of(batch: Batch, wanted: torch.Tensor, residual: list[list[Rows]]) -> ChunkOfRows:
+    """The rows of a batch with the prompts and columns that they come from."""
+    row, column = np.nonzero(wanted.numpy())
+    return ChunkOfRows(residual, np.asarray(batch.indices)[row], column, following_tokens(batch)[row, column])
 
 
 def following_tokens(batch: Batch) -> Int[np.ndarray, "row column"]:

@@ -4,7 +4,6 @@ As published (Yang and Holtzman 2025), both what is sampled and what is measured
 renormalised; the full vocabulary is another measure with a name of its own.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,4 +92,4 @@ def along_samples(
 
 def truncated(stage: Stage, top_p: float) -> Stage:
     """The stage as it writes from its nucleus."""
-    return replace(stage, bridge=NucleusBridge(stage.bridge, stage.readout.vocabulary, top_p))
+    return stage.with_bridge(NucleusBridge(stage.bridge, stage.readout.vocabulary, top_p))

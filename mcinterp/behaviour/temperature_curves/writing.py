@@ -1,7 +1,7 @@
 """Completions from changed distributions: the logits of every row are changed before a token is drawn from them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def write_changed(stage: Stage, jobs: Sequence[Job], change: Change) -> Iterator
         bridge = Changed(stage.bridge, change, numbers, stage.readout.vocabulary)
         uniforms = torch.tensor(np.stack([job.uniforms for job in group])).float()
         batch = pad([job.ids for job in group], side="left")
-        tokens = decode(replace(stage, bridge=bridge), batch, group[0].steps, uniforms, 1.0)
+        tokens = decode(stage.with_bridge(bridge), batch, group[0].steps, uniforms, 1.0)
         for number, row in zip(numbers, tokens.tolist(), strict=True):
             yield number, before_end(row, stage.end_tokens)
 

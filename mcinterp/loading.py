@@ -1,0 +1,116 @@
+"""Weights brought into memory: on one device, over several by a device map, quantised, or layer by layer."""
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from mcinterp.checkpoints import Checkpoint, reading, refuse_broken_weights
+from mcinterp.errors import InputError, first_line
+from mcinterp.memory import Placement
+from mcinterp.residency import Group
+from mcinterp.skeletons import skeleton
+
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """How weights are held: `together`, `one` model of the group at a time, or layer by layer (`stream`)."""
+
+    placement: Placement = "together"
+    group: Group = field(default_factory=Group)
+
+
+def load_bridge(checkpoint: Checkpoint, placed: str, dtype: torch.dtype, hold: Hold) -> Any:
+    """A checkpoint as a TransformerBridge with raw weights, in eval mode, on a device or spread by a device map."""
+    if hold.placement in ("one", "stream"):
+        group = hold.group if hold.placement == "one" else Group()
+        return skeleton(checkpoint, device=placed, dtype=dtype, keep=hold.placement, group=group)
+    if is_device_map(placed):
+        return load_mapped(checkpoint, placed, dtype)
+    if is_quantised(checkpoint):
+        return load_quantised(checkpoint, placed, dtype)
+    return checkpoint.load(device=placed, dtype=dtype)
+
+
+def load_mapped(checkpoint: Checkpoint, placed: str, dtype: torch.dtype) -> Any:
+    """A checkpoint spread over devices (and disk) by accelerate; not yet tested on several GPUs."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    with reading(checkpoint, "its weights"):
+        folder = tempfile.TemporaryDirectory(prefix="mcinterp-offload-")
+        bridge = TransformerBridge.boot_transformers(
+            checkpoint.location,
+            revision=checkpoint.revision,
+            dtype=dtype,
+            device_map=device_map(placed),
+            offload_folder=folder.name,
+        )
+    object.__setattr__(bridge, "mcinterp_offload", folder)
+    return bridge.eval()
+
+
+def load_quantised(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> Any:
+    """A checkpoint that was saved quantised (bitsandbytes, or whatever transformers can load here)."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    try:
+        with reading(checkpoint, "its quantised weights"):
+            model = AutoModelForCausalLM.from_pretrained(
+                checkpoint.location, revision=checkpoint.revision, dtype=dtype, device_map={"": device}
+            )
+            bridge = TransformerBridge.boot_transformers(
+                checkpoint.location, hf_model=model, revision=checkpoint.revision
+            )
+    except ImportError as error:
+        raise InputError(
+            f"checkpoint {checkpoint.spec!r} is quantised and what reads it is not installed ({first_line(error)}); "
+            f"for bitsandbytes run `pip install mcinterp[quantised]`."
+        ) from error
+    refuse_broken_weights(checkpoint, bridge)
+    return bridge.eval()
+
+
+def is_quantised(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint was saved quantised."""
+    return getattr(checkpoint.config, "quantization_config", None) is not None
+
+
+def is_device_map(placed: str) -> bool:
+    """Whether this names a device map rather than one device."""
+    return placed in DEVICE_MAPS or placed.endswith(".json")
+
+
+def device_map(placed: str) -> Any:
+    """A device map by name, or from a JSON file: an object from names of modules to devices."""
+    if placed in DEVICE_MAPS:
+        return placed
+    try:
+        read = json.loads(Path(placed).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"device map {placed!r} cannot be read ({first_line(error)}); give a JSON object from names of modules to "
+            f"devices, or one of {', '.join(DEVICE_MAPS)}."
+        ) from error
+    if not isinstance(read, dict) or not all(isinstance(where, str | int) for where in read.values()):
+        raise InputError(f"device map {placed!r} is no JSON object from names of modules to devices; give one that is.")
+    return read
+
+
+def usable_device(placed: str) -> str:
+    """The device or device map, or an `InputError` where this machine has none of that name."""
+    if is_device_map(placed):
+        device_map(placed)
+        return placed
+    try:
+        torch.empty(1, device=placed)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {placed!r} cannot be used on this machine; give cpu, or a device that is there."
+        ) from error
+    return placed

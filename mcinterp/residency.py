@@ -1,0 +1,173 @@
+"""Layers whose weights lie on disk until they run, for models that memory does not hold.
+
+A model is built without the weights of its layers (transformers' own disk offload says in which file each tensor lies).
+A layer's tensors are read when it is entered, from memory-mapped safetensors files, while a thread already reads the
+next layer's. Under `stream` a layer's tensors go when another is entered, so memory holds about two layers; under
+`one` they stay until another model of the same group is entered, so memory holds one model of several.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from safetensors import safe_open
+
+from mcinterp.errors import InputError
+
+Keep = Literal["stream", "one"]
+STORED, OWN = "mcinterp_stored", "mcinterp_own"
+
+
+class Stored(NamedTuple):
+    """Where a tensor lies on disk, and the device and dtype that it is wanted in."""
+
+    file: str
+    key: str
+    device: str
+    dtype: torch.dtype
+
+    def read(self) -> torch.Tensor:
+        """The tensor, read now."""
+        with safe_open(self.file, framework="pt") as opened:
+            return self.placed(opened.get_tensor(self.key))
+
+    def placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the file in the wanted dtype on the wanted device; always in memory of its own."""
+        tensor = tensor.to(self.dtype, copy=True)
+        if not self.device.startswith("cuda"):
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+class Slot(NamedTuple):
+    """One parameter of a layer: the module that holds it, its name there, and what stands in while it is on disk."""
+
+    holder: torch.nn.Module
+    attribute: str
+    absent: torch.nn.Parameter
+
+
+@dataclass
+class Group:
+    """Models of which one at a time has its layers in memory."""
+
+    resident: "Residency | None" = None
+
+
+@dataclass
+class Residency:
+    """The layers of one model, and which of them are in memory.
+
+    `folder` lives as long as this (converted tensors lie in it). `reads` counts how often each layer was read,
+    `bytes_read` what that came to.
+    """
+
+    name: str
+    layers: list[list[Slot]]
+    device: str
+    keep: Keep
+    group: Group
+    folder: Any = None
+    present: set[int] = field(default_factory=set)
+    reads: Counter = field(default_factory=Counter)
+    bytes_read: int = 0
+    proven: set[int] = field(default_factory=set)
+    coming: dict[int, Future] = field(default_factory=dict)
+    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="layers"))
+
+    def enter(self, layer: int) -> None:
+        """Have a layer's weights in place, drop those that need not stay, and let the next layer be read."""
+        if layer in self.present:
+            return
+        if self.group.resident not in (None, self):
+            self.group.resident.leave()
+        self.group.resident = self
+        if self.keep == "stream":
+            self.drop(self.present)
+        self.place(layer, self.take(layer))
+        following = layer + 1
+        if following < len(self.layers) and following not in self.present:
+            self.coming[following] = self.reader.submit(self.read, following)
+
+    def take(self, layer: int) -> tuple[list[torch.Tensor], Any]:
+        """A layer's tensors, from the thread that reads ahead or read now."""
+        ready = self.coming.pop(layer, None)
+        for other in list(self.coming):
+            self.coming.pop(other).cancel()
+        return ready.result() if ready is not None else self.reader.submit(self.read, layer).result()
+
+    def read(self, layer: int) -> tuple[list[torch.Tensor], Any]:
+        """Read a layer's tensors, file by file; on a GPU they are copied on a stream of their own."""
+        stream = torch.cuda.Stream(self.device) if self.device.startswith("cuda") else None
+        with torch.inference_mode(False), torch.cuda.stream(stream):
+            tensors: list[torch.Tensor | None] = [None] * len(self.layers[layer])
+            wanted = [stored_of(slot.absent) for slot in self.layers[layer]]
+            for file in dict.fromkeys(place.file for place in wanted):
+                with safe_open(file, framework="pt") as opened:
+                    for number, place in enumerate(wanted):
+                        if place.file == file:
+                            tensors[number] = place.placed(opened.get_tensor(place.key))
+        read = [tensor for tensor in tensors if tensor is not None]
+        self.reads[layer] += 1
+        self.bytes_read += sum(tensor.nbytes for tensor in read)
+        return read, stream.record_event() if stream is not None else None
+
+    def place(self, layer: int, read: tuple[list[torch.Tensor], Any]) -> None:
+        """Put a layer's tensors into its modules, where nothing else was put in the meantime."""
+        tensors, event = read
+        if event is not None:
+            torch.cuda.current_stream(self.device).wait_event(event)
+        for slot, tensor in zip(self.layers[layer], tensors, strict=True):
+            if layer not in self.proven:
+                self.require_finite(slot, tensor)
+            if event is not None:
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+            if slot.holder._parameters[slot.attribute] is slot.absent:
+                parameter = torch.nn.Parameter(tensor, requires_grad=False)
+                setattr(parameter, OWN, True)
+                slot.holder._parameters[slot.attribute] = parameter
+        self.proven.add(layer)
+        self.present.add(layer)
+
+    def require_finite(self, slot: Slot, tensor: torch.Tensor) -> None:
+        """Refuse NaN or infinite weights when they are first read."""
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(
+                f"checkpoint {self.name!r}: tensor {stored_of(slot.absent).key} holds NaN or infinite values and "
+                f"finite weights are wanted; save the checkpoint again."
+            )
+
+    def drop(self, layers: Iterable[int]) -> None:
+        """Take the tensors of some layers out of memory; what others put in their place stays."""
+        for layer in list(layers):
+            for slot in self.layers[layer]:
+                if hasattr(slot.holder._parameters[slot.attribute], OWN):
+                    slot.holder._parameters[slot.attribute] = slot.absent
+            self.present.discard(layer)
+
+    def leave(self) -> None:
+        """Take all layers out of memory."""
+        for future in self.coming.values():
+            future.cancel()
+        self.coming.clear()
+        self.drop(self.present)
+
+
+def stored_of(parameter: Any) -> Stored:
+    """Where an absent parameter lies on disk."""
+    return getattr(parameter, STORED)
+
+
+def value_of(parameter: torch.Tensor) -> torch.Tensor:
+    """A parameter's values, read from disk for this once where they are not in memory."""
+    stored = getattr(parameter, STORED, None)
+    return parameter.detach() if stored is None else stored.read()
+
+
+def weights_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter of a model by name, one at a time in memory."""
+    for name, parameter in model.named_parameters():
+        yield name, value_of(parameter)
