@@ -13,16 +13,17 @@ from tqdm import tqdm
 from mcinterp.alignment import Alignment, align_checkpoints, align_prompts
 from mcinterp.checkpoints import Checkpoint, parse_chain, tensor_name
 from mcinterp.errors import InputError
-from mcinterp.loading import Hold, is_device_map, load_bridge, usable_device
-from mcinterp.memory import Estimate, Placement, estimated
+from mcinterp.placement.loading import Hold, is_device_map, load_bridge, usable_device
+from mcinterp.placement.memory import Estimate, estimated
+from mcinterp.placement.residency import value_of
 from mcinterp.prompts import Prompts
 from mcinterp.readout import Readout, readout_of
 from mcinterp.rendering import RenderedPrompts
-from mcinterp.residency import value_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PerStage = str | Sequence[str]
+WAVE_BYTES = 2**29
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,11 @@ class Chain:
         return any(stage.hold.placement in ("one", "stream") for stage in self.stages)
 
     @property
+    def wave_bytes(self) -> int:
+        """Memory for the hidden states of all batches that go through a layer before the next is read."""
+        return WAVE_BYTES if self.estimate is None else max(WAVE_BYTES, self.estimate.spare // 2)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The stages' names, in order."""
         return tuple(stage.name for stage in self.stages)
@@ -165,7 +171,7 @@ def load_chain(
     device: PerStage = "cpu",
     dtype: PerStage = "auto",
     names: Sequence[str] | None = None,
-    placement: Placement = "auto",
+    placement: str = "auto",
     memory: float | None = None,
 ) -> Chain:
     """Load checkpoints in order (base, SFT, DPO, RL, ...) and prove that they can be compared.
@@ -173,8 +179,8 @@ def load_chain(
     `stages` are hub ids (`org/name@revision`), directories, adapters (`BASE+ADAPTER`) or `pocket:NAME`, or a mapping
     from stage names to these. `device` and `dtype` are one value, or one a stage; a device may be one of accelerate's
     device maps (`auto`, `balanced`, or a JSON file). The dtype `auto` is float32 on CPU and the stored one elsewhere.
-    `placement` says how weights are held (see `mcinterp.memory`): all stages `together` in memory, `one` at a time,
-    or layer by layer (`stream`); `auto` takes the first that fits, in at most `memory` GB where that is given.
+    `placement` says how weights are held (see `mcinterp.placement.memory`): all stages `together` in memory, `one` at
+    a time, or layer by layer (`stream`); `auto` takes the first that fits, in at most `memory` GB where that is given.
 
     Raises `AlignmentError` where shapes or vocabularies differ (before any weight is read), `InputError` for a
     checkpoint that cannot be found or read.
@@ -191,7 +197,7 @@ def open_chain(
     device: PerStage = "cpu",
     dtype: PerStage = "auto",
     names: Sequence[str] | None = None,
-    placement: Placement = "auto",
+    placement: str = "auto",
     memory: float | None = None,
 ) -> Chain:
     """A chain whose weights are read when they are first used; options and errors are those of `load_chain`."""

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
 from mcinterp.folding import block_norm, final_norm, folded_unembedding, linear_weight
+from mcinterp.placement.loading import refuse_quantised
 
 Square = Float[torch.Tensor, "d_model d_model"]
 Inwards = Float[torch.Tensor, "head d_model d_head"]
@@ -38,6 +39,7 @@ def ov_circuit(stage: Stage, layer: int) -> tuple[Inwards, Outwards]:
 
     Raises `InputError` where the attention has no single value and output projections.
     """
+    refuse_quantised(stage.checkpoint)
     attention, config = stage.bridge.blocks[layer].attn, stage.bridge.cfg
     if getattr(attention, "v", None) is None or getattr(attention, "o", None) is None:
         raise InputError(f"stage {stage.name!r}, layer {layer}: its attention has no value and output projections.")

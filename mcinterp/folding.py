@@ -14,6 +14,8 @@ from transformers.pytorch_utils import Conv1D
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
 from mcinterp.norms import linear_norm
+from mcinterp.placement.loading import refuse_quantised
+from mcinterp.placement.residency import value_of
 from mcinterp.readout import text_config
 
 ROWS = 16_384
@@ -79,9 +81,9 @@ def folded_unembedding(stage: Stage, norm: Norm) -> Iterator[Float[torch.Tensor,
 def linear_weight(module: Any) -> Float[torch.Tensor, "d_in d_out"]:
     """The matrix of a projection, inputs first, whether it is a Linear or a Conv1D (GPT-2); refuses anything else."""
     if isinstance(module, torch.nn.Linear):
-        return module.weight.detach().T
+        return value_of(module.weight).T
     if isinstance(module, Conv1D):
-        return module.weight.detach()
+        return value_of(module.weight)
     raise InputError(f"a projection is a {type(module).__name__}; a Linear or Conv1D is wanted to read its weights.")
 
 
@@ -90,6 +92,7 @@ def mlp_down(stage: Stage, layer: int) -> torch.nn.Module:
 
     Raises `InputError` where a layer has none (mixtures of experts).
     """
+    refuse_quantised(stage.checkpoint)
     out = getattr(stage.bridge.blocks[layer].mlp, "out", None)
     if out is None or f"blocks.{layer}.mlp.hook_post" not in stage.bridge.hook_dict:
         raise InputError(

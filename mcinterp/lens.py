@@ -16,12 +16,12 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from mcinterp import divergence
-from mcinterp.activation_store import ActivationStore
 from mcinterp.batching import Batch, batches
 from mcinterp.capture import Point, affordable_tokens, capture, residual_points
 from mcinterp.chain import Chain
 from mcinterp.lens_table import LensTable
-from mcinterp.passes import capture_by_layers
+from mcinterp.placement.activation_store import ActivationStore
+from mcinterp.placement.passes import capture_by_layers
 from mcinterp.results import with_provenance
 from mcinterp.sequences import PositionSet, Sequences, provenance
 
@@ -153,7 +153,7 @@ def stored_rows(
         def keep(batch: int, hook: str, activation: torch.Tensor, number: int = number) -> None:
             store.put((number, hook, batch), activation[wanted[batch].to(activation.device)])
 
-        capture_by_layers(stage, listed, hooks, keep)
+        capture_by_layers(stage, listed, hooks, keep, chain.wave_bytes)
     for place, batch in enumerate(listed):
         residual = [
             [store.get((number, hook, place)).to(stage.device) for hook in hooks]

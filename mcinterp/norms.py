@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 
 from mcinterp.errors import InputError, first_line
+from mcinterp.placement.residency import materialised
 
 Vectors = Float[torch.Tensor, "*batch d_model"]
 Scales = Float[torch.Tensor, "*batch"]
@@ -69,7 +70,7 @@ def linear_norm(module: torch.nn.Module, d_model: int) -> LinearNorm:
     The module is copied to float32 and left as it is. Raises `InputError` where gain, bias and a scale that falls as
     the input grows do not give its outputs to 1e-5 of their size: then it is no RMSNorm or LayerNorm over `d_model`.
     """
-    norm = copy.deepcopy(module).float().requires_grad_(False).eval()
+    norm = copy.deepcopy(materialised(module)).float().requires_grad_(False).eval()
     device = next((each.device for each in (*norm.parameters(), *norm.buffers())), torch.device("cpu"))
     sign = torch.ones(d_model, device=device)
     sign[1::2] = -1.0

@@ -18,6 +18,8 @@ from mcinterp.capture import affordable_tokens, capture, is_parallel
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
 from mcinterp.norms import LinearNorm, linear_norm
+from mcinterp.placement.loading import refuse_quantised
+from mcinterp.placement.residency import value_of
 
 Rows = Float[torch.Tensor, "row d_model"]
 TOLERANCE = 1e-3
@@ -105,7 +107,7 @@ def transposed(module: Any, given: torch.Tensor, direction: Rows) -> torch.Tenso
 
 def float_parameters(module: Any) -> dict[str, torch.Tensor]:
     """A module's parameters in float32."""
-    return {name: parameter.detach().float() for name, parameter in module.named_parameters()}
+    return {name: value_of(parameter).float() for name, parameter in module.named_parameters()}
 
 
 def written(stage: Stage, ids: Sequence[Sequence[int]], columns: Sequence[Sequence[int]], *, neurons: bool) -> Written:
@@ -114,6 +116,7 @@ def written(stage: Stage, ids: Sequence[Sequence[int]], columns: Sequence[Sequen
     Raises `InputError` where the parts do not sum to the residual stream, for then the architecture adds something that
     is not known here.
     """
+    refuse_quantised(stage.checkpoint)
     hooks = wanted_hooks(stage, neurons=neurons)
     kept: dict[str, dict[int, torch.Tensor]] = {hook: {} for hook in hooks}
     for batch in batches(ids, max_tokens=affordable_tokens(stage, len(hooks))):

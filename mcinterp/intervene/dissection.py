@@ -145,6 +145,10 @@ class KeyStore:
         self.wanted: torch.Tensor | None = None
         self.stop = False
 
+    def clear(self) -> None:
+        """Forget all keys and values."""
+        self.keys = self.values = None
+
     def expect(self, ids: torch.Tensor, wanted: torch.Tensor | None, *, stop: bool = False) -> None:
         """Say which tokens come next and which stored ones each group attends to (None: its own, in order)."""
         self.ids, self.wanted, self.stop = ids, wanted, stop

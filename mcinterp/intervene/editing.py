@@ -15,6 +15,7 @@ from mcinterp.intervene.layout import Entry, Tokens
 from mcinterp.intervene.means import Means
 from mcinterp.intervene.plan import Batch, Plan
 from mcinterp.intervene.sites import SITES, carried, hook_name
+from mcinterp.placement.activation_store import ActivationStore
 
 Place = tuple[str, int]
 
@@ -64,6 +65,33 @@ class Held:
         self.rows.clear()
 
 
+class HeldOnDisk(Held):
+    """The same for stages that run one after the other: what one layer keeps waits on disk for the stages to come."""
+
+    def __init__(self, store: ActivationStore, sweep: int) -> None:
+        super().__init__()
+        self.store, self.sweep = store, sweep
+        self.tokens: dict[tuple[int, str, int], list[Sequence[int]]] = {}
+
+    def keep(self, stage: int, place: Place, ids: Sequence[int], rows: torch.Tensor) -> None:
+        """Keep the activations of some tokens, also on disk."""
+        super().keep(stage, place, ids, rows)
+        listed = self.tokens.setdefault((stage, *place), [])
+        self.store.put((self.sweep, stage, place, len(listed)), rows)
+        listed.append(ids)
+
+    def get(self, stage: int, place: Place, ids: Sequence[int], device: str) -> torch.Tensor:
+        """The activations of some tokens, in order; read from disk where the stage ran before."""
+        if (stage, *place) not in self.rows:
+            for number, kept in enumerate(self.tokens.get((stage, *place), [])):
+                super().keep(stage, place, kept, self.store.get((self.sweep, stage, place, number)))
+        return super().get(stage, place, ids, device)
+
+    def begin_again(self, stage: int) -> None:
+        """Forget what a stage kept, since it runs once more."""
+        self.tokens = {key: kept for key, kept in self.tokens.items() if key[0] != stage}
+
+
 class Editor:
     """Edits of one stage in one batch, and the hooks that carry them out.
 
@@ -97,9 +125,10 @@ class Editor:
                 f"architecture did not fire."
             )
 
-    def hooks(self) -> list[tuple[str, Any]]:
-        """The hooks to hold while the sweep runs."""
-        return carried([(hook_name(*place), partial(self.on, place)) for place in sorted({*self.groups, *self.wanted})])
+    def hooks(self, layer: int | None = None) -> list[tuple[str, Any]]:
+        """The hooks to hold while the sweep runs, or while one layer of it does."""
+        places = sorted({*self.groups, *self.wanted} if layer is None else self.places(layer))
+        return carried([(hook_name(*place), partial(self.on, place)) for place in places])
 
     def expect(self, layer: int, entry: Entry | None) -> None:
         """Say which tokens enter which layer next; nothing is kept or edited without an entry."""

@@ -16,6 +16,8 @@ from mcinterp.intervene.plan import Batch, Branch, Plan, batch_of, batches_of
 from mcinterp.intervene.probe import why_not
 from mcinterp.intervene.sweep import Ends, Finals, Tick, run_sweep
 from mcinterp.intervene.table import Table
+from mcinterp.intervene.turns import run_in_turns
+from mcinterp.placement.loading import is_quantised
 
 MOST_TOKENS = 16_384
 MOST_NUMBERS = 8 * 2**20
@@ -74,7 +76,10 @@ def obstacle(plan: Plan) -> str | None:
 
 def exact(plan: Plan) -> bool:
     """Whether the plan runs in full precision on the CPU, where own activations put back must change nothing."""
-    return all(stage.device == "cpu" and stage.dtype in (torch.float32, torch.float64) for stage in plan.chain.stages)
+    return all(
+        stage.device == "cpu" and stage.dtype in (torch.float32, torch.float64) and not is_quantised(stage.checkpoint)
+        for stage in plan.chain.stages
+    )
 
 
 def in_nats(metrics: Mapping[str, Metric]) -> list[str]:
@@ -90,19 +95,34 @@ def run_batches(
     batches = list(batches_of(plan, affordable(plan, max_bytes), affordable_ends(plan)))
     layers = plan.chain.base.n_layers
     with tqdm(total=len(batches) * layers, desc=what, unit="layer", delay=2, disable=None) as progress:
+        if run is run_sweep and plan.chain.in_turns:
+            fill_in_turns(table, run_in_turns(plan, batches, means, progress.update))
+            return table
         for batch in batches:
             fill(table, batch, run(plan, batch, means, progress.update))
     return table
 
 
 @torch.inference_mode()
+def fill_in_turns(table: Table, readings: Iterator[tuple[Batch, Ends | Finals]]) -> None:
+    """Put what many batches read into a table."""
+    for batch, reading in readings:
+        take(table, batch, reading)
+
+
+def take(table: Table, batch: Batch, reading: Ends | Finals) -> None:
+    """Put one reading into a table."""
+    if isinstance(reading, Ends):
+        table.take_ends(batch, reading)
+    else:
+        table.take(batch, reading)
+
+
+@torch.inference_mode()
 def fill(table: Table, batch: Batch, readings: Iterator[Ends | Finals]) -> None:
     """Put what a batch reads into a table."""
     for reading in readings:
-        if isinstance(reading, Ends):
-            table.take_ends(batch, reading)
-        else:
-            table.take(batch, reading)
+        take(table, batch, reading)
 
 
 def means_for(plan: Plan) -> MeanTable:

@@ -55,7 +55,7 @@ class StageRun:
         self.recorded = record(stage, pad(ids))
         hidden = self.recorded.hidden
         self.hidden = hidden.new_zeros(self.tokens.n + 1, hidden.shape[-1])
-        self.hidden[: self.tokens.n_trunk] = hidden.reshape(-1, hidden.shape[-1])
+        self.restart()
         self.store = KeyStore(self.tokens.n)
         self.clean_end: tuple[torch.Tensor, torch.Tensor] = (self.hidden[:0], self.hidden[:0])
         self.laid_out: tuple[tuple, list[Entry]] | None = None
@@ -67,6 +67,11 @@ class StageRun:
     def number(self) -> int:
         """The stage's number in the chain."""
         return self.editor.number
+
+    def restart(self) -> None:
+        """Put the clean tokens back before the first layer."""
+        hidden = self.recorded.hidden
+        self.hidden[: self.tokens.n_trunk] = hidden.reshape(-1, hidden.shape[-1])
 
     def begin(self, layer: int) -> list[Ids]:
         """Let the branches of a layer begin as copies of their clean tokens; gives all branch tokens alive."""
@@ -80,6 +85,11 @@ class StageRun:
     def put(self, ids: np.ndarray) -> torch.Tensor:
         """Token numbers as a tensor beside the hidden states."""
         return torch.from_numpy(np.ascontiguousarray(ids)).to(self.hidden.device)
+
+    def donors(self) -> set[int]:
+        """Other stages whose clean tokens are needed in any layer."""
+        waited = set().union(*(self.waits_for(layer) for layer in range(self.stage.n_layers)))
+        return waited - {self.number}
 
     def waits_for(self, layer: int) -> set[int]:
         """Stages whose clean tokens must have run this layer before branches here can be edited in it."""
@@ -267,12 +277,12 @@ class Sweep:
         return log_probs(run.stage.readout.finish(change.add_(product[places])))
 
 
-def lay_out(plan: Plan, batch: Batch, means: MeanTable) -> Sweep:
+def lay_out(plan: Plan, batch: Batch, means: MeanTable, held: Held) -> Sweep:
     """Number the tokens of a batch, plan its edits, and record what every stage passes to its layers."""
     local = {sequence: place for place, sequence in enumerate(batch.sequences)}
     ids = [plan.ids[sequence] for sequence in batch.sequences]
     active = active_sequences(plan, batch)
-    held, editors, numbers = Held(), {}, []
+    editors, numbers = {}, []
     spans: dict[int, list[Span]] = {stage: [] for stage in active}
     for branch in batch.branches:
         numbers.append(len(spans[branch.recipient]))
@@ -328,7 +338,7 @@ def read_ids(plan: Plan, batch: Batch, editor: Editor, on: Sequence[bool], numbe
 
 def run_sweep(plan: Plan, batch: Batch, means: MeanTable, tick: Tick) -> Iterator[Ends | Finals]:
     """The clean ends of a batch, then its branches' distributions, some rows at a time."""
-    sweep = lay_out(plan, batch, means)
+    sweep = lay_out(plan, batch, means, Held())
     with ExitStack() as hooks:
         for run in sweep.runs.values():
             hooks.enter_context(run.stage.bridge.hooks(fwd_hooks=run.editor.hooks()))

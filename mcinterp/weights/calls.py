@@ -123,7 +123,7 @@ def change_of(slot: Slot, deltas: Mapping[str, torch.Tensor], given: torch.Tenso
     """f(x; Delta) - f(x; 0) of a module that is affine in its weights, in float32."""
     given = given.float() if given.is_floating_point() else given
     present = {name: value for name, value in slot.holder._parameters.items() if value is not None}
-    zeros = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in present.items()}
+    zeros = {name: torch.zeros(value.shape, device=given.device) for name, value in present.items()}
     moved = {**zeros, **{name: delta.float() for name, delta in deltas.items()}}
     change = torch.func.functional_call(slot.holder, moved, (given,))
     if isinstance(slot.applied, NormalizationBridge):

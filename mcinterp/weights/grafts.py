@@ -22,6 +22,7 @@ from mcinterp.intervene.plan import Direction, directions_of
 from mcinterp.intervene.recovery import with_recovery
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
+from mcinterp.weights.grafting import graft_values
 from mcinterp.weights.groups import Group, chosen_groups, groups_of, tensors_from, together
 from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.scalar import SCALARS, Judged, Scalar, judge, scalar_named
@@ -104,14 +105,14 @@ def graft_sweep(
     ways, chosen = directions_of(chain, directions, same_run=True), chosen_scalars(metrics)
     values: dict[str, Any] = {name: np.full((len(sequences), len(ways), len(listed)), np.nan) for name in chosen}
     ends: dict[str, Any] = {}
-    with tqdm(total=len(ways) * len(listed), desc="grafts", unit="graft", delay=2, disable=None) as progress:
+    with tqdm(total=len(ways), desc="grafts", unit="direction", delay=2, disable=None) as progress:
         for number, way in enumerate(ways):
             judged = judge(chain, sequences, reads, followed, earlier=min(way[1:]), later=max(way[1:]))
             add_ends(ends, chain, way, judged, chosen)
-            for place, group in enumerate(listed):
-                for name, found in graft_values(chain, way, [group], judged, chosen).items():
-                    values[name][:, number, place] = found
-                progress.update()
+            for place, found in enumerate(graft_values(chain, way, [[group] for group in listed], judged, chosen)):
+                for name, value in found.items():
+                    values[name][:, number, place] = value
+            progress.update()
     cells = ("prompt", "direction", "component")
     data = {name: (cells, value.astype(np.float32)) for name, value in values.items()}
     data |= {name: (cells[:2], np.stack(each, axis=1).astype(np.float32)) for name, each in ends.items()}
@@ -163,15 +164,6 @@ def ranges(groups: Sequence[Group]) -> list[Group]:
         for j, last in enumerate(layers)
         if j >= i
     ]
-
-
-def graft_values(
-    chain: Chain, way: Direction, groups: Sequence[Group], judged: Judged, metrics: Mapping[str, Scalar]
-) -> dict[str, np.ndarray]:
-    """Metrics of the recipient with some groups of the donor's weights, for every prompt."""
-    recipient, donor = chain.stages[way.recipient], chain.stages[way.donor]
-    with installed(recipient, tensors_from(recipient, donor, groups)):
-        return judged.values(recipient, metrics)
 
 
 def add_ends(

@@ -114,7 +114,7 @@ def head_labels(stage: Stage, slot: Slot) -> Iterator[tuple[Label, Member]]:
 
 def axis_of(slot: Slot, side: str) -> int:
     """The axis of a tensor along which its outputs or inputs lie."""
-    if slot.attribute == "bias" or slot.tensor.ndim == 1:
+    if slot.attribute == "bias" or slot.ndim == 1:
         return 0
     flipped = isinstance(slot.holder, Conv1D)
     return (1 if flipped else 0) if side == OUT else (0 if flipped else 1)

@@ -12,7 +12,7 @@ from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, requi
 from mcinterp.intervene.plan import Direction
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
-from mcinterp.weights.grafts import graft_values
+from mcinterp.weights.grafting import graft_values
 from mcinterp.weights.groups import Group, chosen_groups
 from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.scalar import Judged, Scalar, judge, scalar_named
@@ -85,5 +85,6 @@ def steps(
 ) -> np.ndarray:
     """The effect of each group of an order when it joins those before it: over group and prompt."""
     way = UP._replace(donor=len(chain.stages) - 1)
-    between = [graft_values(chain, way, walk[: i + 1], judged, {name: scalar})[name] for i in range(len(walk) - 1)]
+    coalitions = [walk[: i + 1] for i in range(len(walk) - 1)]
+    between = [found[name] for found in graft_values(chain, way, coalitions, judged, {name: scalar})]
     return np.diff(np.stack([ends[0], *between, ends[1]]), axis=0)

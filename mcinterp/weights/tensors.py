@@ -13,6 +13,9 @@ import torch
 from transformer_lens.model_bridge.generalized_components import NormalizationBridge
 
 from mcinterp.chain import Stage
+from mcinterp.placement.loading import refuse_quantised
+from mcinterp.placement.residency import value_of
+from mcinterp.placement.skeletons import residency_of
 
 WRAPPED = "_original_component"
 known: WeakKeyDictionary = WeakKeyDictionary()
@@ -34,12 +37,21 @@ class Slot(NamedTuple):
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The tensor that is in place now."""
-        return self.holder._parameters[self.attribute].detach()
+        """The tensor that is in place now, read from disk for this once where its layer is not in memory."""
+        return value_of(self.holder._parameters[self.attribute])
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        return self.holder._parameters[self.attribute].ndim
 
 
 def slots_of(stage: Stage) -> dict[str, Slot]:
-    """All weight tensors that a forward pass uses, by name, in the order of computation."""
+    """All weight tensors that a forward pass uses, by name, in the order of computation.
+
+    Raises `InputError` for a quantised checkpoint.
+    """
+    refuse_quantised(stage.checkpoint)
     if stage.bridge not in known:
         known[stage.bridge] = {slot.name: slot for slot in found_slots(stage.bridge)}
     return known[stage.bridge]
@@ -100,8 +112,12 @@ def installed(stage: Stage, tensors: Mapping[str, torch.Tensor]) -> Iterator[Non
             slot.holder._parameters[slot.attribute] = torch.nn.Parameter(tensor, requires_grad=own.requires_grad)
         yield
     finally:
+        residency = residency_of(stage.bridge)
         for slot, parameter in reversed(before):
-            slot.holder._parameters[slot.attribute] = parameter
+            if residency is None or slot.layer is None:
+                slot.holder._parameters[slot.attribute] = parameter
+            else:
+                residency.put_back(residency.slot(slot.layer, slot.holder, slot.attribute), slot.layer, parameter)
 
 
 @contextmanager

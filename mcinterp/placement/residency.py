@@ -6,6 +6,7 @@ next layer's. Under `stream` a layer's tensors go when another is entered, so me
 `one` they stay until another model of the same group is entered, so memory holds one model of several.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +41,29 @@ class Stored(NamedTuple):
         if not self.device.startswith("cuda"):
             return tensor.to(self.device)
         return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+class Absent(torch.nn.Parameter):
+    """Stands in for a parameter that is on disk: has shape and dtype but no values, and computing with it is an error.
+
+    Its values are read by `value_of`; a layer's forward pass finds them in place.
+    """
+
+    ABOUT = frozenset(
+        {"size", "dim", "numel", "nelement", "stride", "element_size", "is_floating_point", "is_complex", "type"}
+        | {"requires_grad_", "is_contiguous", "storage_offset", "__get__", "__set__", "__repr__", "__hash__"}
+    )
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Answer questions about shape and dtype; refuse to compute."""
+        if getattr(func, "__name__", "") not in cls.ABOUT:
+            raise LookupError(
+                f"{getattr(func, '__name__', func)} was called on weights that are on disk; read them with "
+                f"mcinterp.placement.residency.value_of, or hold the weights together in memory."
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
 
 
 class Slot(NamedTuple):
@@ -148,6 +172,18 @@ class Residency:
                     slot.holder._parameters[slot.attribute] = slot.absent
             self.present.discard(layer)
 
+    def put_back(self, slot: Slot, layer: int, before: torch.nn.Parameter) -> None:
+        """Undo what was put in a slot: its own tensor where it is still in memory, else the layer is read again."""
+        if hasattr(before, OWN) and layer in self.present:
+            slot.holder._parameters[slot.attribute] = before
+            return
+        slot.holder._parameters[slot.attribute] = slot.absent
+        self.drop({layer} & self.present)
+
+    def slot(self, layer: int, holder: torch.nn.Module, attribute: str) -> Slot:
+        """The slot of a module's parameter."""
+        return next(s for s in self.layers[layer] if s.holder is holder and s.attribute == attribute)
+
     def leave(self) -> None:
         """Take all layers out of memory."""
         for future in self.coming.values():
@@ -165,6 +201,12 @@ def value_of(parameter: torch.Tensor) -> torch.Tensor:
     """A parameter's values, read from disk for this once where they are not in memory."""
     stored = getattr(parameter, STORED, None)
     return parameter.detach() if stored is None else stored.read()
+
+
+def materialised(module: torch.nn.Module) -> torch.nn.Module:
+    """The module itself where its weights are in memory, else a copy with them read from disk."""
+    absent = {id(p): torch.nn.Parameter(value_of(p), False) for p in module.parameters() if hasattr(p, STORED)}
+    return copy.deepcopy(module, absent) if absent else module
 
 
 def weights_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

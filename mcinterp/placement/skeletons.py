@@ -1,4 +1,4 @@
-"""Models built without the weights of their layers, which `mcinterp.residency` reads when they run.
+"""Models built without the weights of their layers, which `mcinterp.placement.residency` reads when they run.
 
 Where each tensor lies is what transformers and accelerate work out for a device map with the layers on disk; tensors
 that a checkpoint stores in another form (fused experts, say) are converted once into a temporary folder.
@@ -7,6 +7,7 @@ that a checkpoint stores in another form (fused experts, say) are converted once
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,8 @@ from transformers import AutoModelForCausalLM
 
 from mcinterp.checkpoints import Checkpoint, reading
 from mcinterp.errors import InputError
+from mcinterp.placement.residency import STORED, Absent, Group, Keep, Residency, Slot, Stored
 from mcinterp.readout import text_config
-from mcinterp.residency import STORED, Group, Keep, Residency, Slot, Stored
 
 RESIDENCY = "mcinterp_residency"
 
@@ -45,7 +46,10 @@ def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: K
             offload_folder=folder.name,
         )
         release_from_accelerate(model, device, dtype)
-        bridge = TransformerBridge.boot_transformers(checkpoint.location, hf_model=model, revision=checkpoint.revision)
+        with refusing_joint_matrices(checkpoint):
+            bridge = TransformerBridge.boot_transformers(
+                checkpoint.location, hf_model=model, revision=checkpoint.revision
+            )
     bridge.cfg.device = device
     layers = [list(slots_of(checkpoint, block)) for block in bridge.blocks]
     residency = Residency(checkpoint.spec, layers, device, keep, group, folder)
@@ -53,6 +57,23 @@ def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: K
         block.register_forward_pre_hook(partial(enter, residency, number))
     object.__setattr__(bridge, RESIDENCY, residency)
     return bridge.eval()
+
+
+def joint(checkpoint: Checkpoint) -> InputError:
+    """What is said of layers whose tensors TransformerLens makes of others."""
+    return InputError(
+        f"checkpoint {checkpoint.spec!r}: its layers hold tensors that lie in no file as they are (a joint matrix of "
+        f"queries, keys and values, say), so they cannot be read one by one; hold the weights together in memory."
+    )
+
+
+@contextmanager
+def refusing_joint_matrices(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn what the bridge says of joint matrices whose values are on disk into a sentence."""
+    try:
+        yield
+    except (LookupError, RuntimeError, ValueError, NotImplementedError) as error:
+        raise joint(checkpoint) from error
 
 
 def refuse_unstreamable(checkpoint: Checkpoint) -> None:
@@ -111,7 +132,9 @@ def release_from_accelerate(model: torch.nn.Module, device: str, dtype: torch.dt
             entry = files.get(f"{offloaded.prefix}{name}") if offloaded is not None and parameter.is_meta else None
             if entry is not None:
                 wanted = dtype if parameter.is_floating_point() else parameter.dtype
-                setattr(parameter, STORED, Stored(entry["safetensors_file"], entry["weight_name"], device, wanted))
+                absent = Absent(parameter.data, requires_grad=False)
+                setattr(absent, STORED, Stored(entry["safetensors_file"], entry["weight_name"], device, wanted))
+                module._parameters[name] = absent
     remove_hook_from_module(model, recurse=True)
     del model.hf_device_map
     for parameter in model.parameters():
@@ -130,10 +153,7 @@ def slots_of(checkpoint: Checkpoint, block: Any) -> Iterator[Slot]:
                 continue
             seen.add((id(module), name))
             if not hasattr(parameter, STORED):
-                raise InputError(
-                    f"checkpoint {checkpoint.spec!r}: its layers hold tensors that lie in no file as they are (a joint "
-                    f"matrix of queries, keys and values, say), so they cannot be read one by one; load it in memory."
-                )
+                raise joint(checkpoint)
             yield Slot(module, name, parameter)
 
 

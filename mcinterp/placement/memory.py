@@ -8,7 +8,6 @@ always. The estimate is made from configurations, before any weight is read.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import torch
@@ -19,11 +18,11 @@ from mcinterp.checkpoints import Checkpoint, reading
 from mcinterp.errors import InputError
 from mcinterp.readout import text_config
 
-Placement = Literal["auto", "together", "one", "stream"]
 PLACEMENTS = ("auto", "together", "one", "stream")
 GB = 1e9
 WORKING = 1.5e9
 USABLE = 0.9
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Estimate:
 
     needs: tuple[Need, ...]
     available: dict[str, int]
-    placement: Placement
+    placement: str
     forced: bool
 
     def __str__(self) -> str:
@@ -52,6 +51,12 @@ class Estimate:
         why = "as asked" if self.forced else "chosen"
         peak = ", ".join(f"{size / GB:.2f} GB on {device}" for device, size in self.peak().items())
         return f"memory: weights {stages}; available {there}; held {self.placement} ({why}), which needs about {peak}"
+
+    @property
+    def spare(self) -> int:
+        """Bytes that are left on the device with the least, none below zero."""
+        peak = self.peak()
+        return max(0, min(int(USABLE * there) - peak[device] for device, there in self.available.items()))
 
     def peak(self, placement: str | None = None) -> dict[str, int]:
         """Bytes that a placement needs on each device, with what activations take."""
@@ -75,7 +80,7 @@ def estimated(
     devices: Sequence[str],
     dtypes: Sequence[torch.dtype],
     *,
-    placement: Placement = "auto",
+    placement: str = "auto",
     memory: float | None = None,
 ) -> Estimate:
     """What the checkpoints need, and the placement asked for or else the first that fits.
@@ -91,7 +96,7 @@ def estimated(
     there = {device: int(memory * GB) if memory else free_bytes(device) for device in dict.fromkeys(devices)}
     if placement != "auto":
         return Estimate(needs, there, placement, forced=True)
-    chosen: Placement = "stream"
+    chosen = "stream"
     for candidate in ("together", "one"):
         peak = Estimate(needs, there, candidate, forced=False).peak()
         if all(peak[device] <= USABLE * there[device] for device in there):
@@ -144,7 +149,7 @@ def free_bytes(device: str) -> int:
 
 def unclaimed_bytes() -> int:
     """What the control group of this process may still take; as good as all where it is not limited."""
-    root = Path("/sys/fs/cgroup")
+    root = CONTROL_GROUP
     try:
         limit, used = (root / "memory.max").read_text().strip(), (root / "memory.current").read_text().strip()
         return int(limit) - int(used) if limit != "max" else 2**62

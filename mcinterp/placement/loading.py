@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from mcinterp.checkpoints import Checkpoint, reading, refuse_broken_weights
 from mcinterp.errors import InputError, first_line
-from mcinterp.memory import Placement
-from mcinterp.residency import Group
-from mcinterp.skeletons import skeleton
+from mcinterp.placement.residency import Group
+from mcinterp.placement.skeletons import skeleton
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -22,15 +21,16 @@ DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 class Hold:
     """How weights are held: `together`, `one` model of the group at a time, or layer by layer (`stream`)."""
 
-    placement: Placement = "together"
+    placement: str = "together"
     group: Group = field(default_factory=Group)
 
 
 def load_bridge(checkpoint: Checkpoint, placed: str, dtype: torch.dtype, hold: Hold) -> Any:
     """A checkpoint as a TransformerBridge with raw weights, in eval mode, on a device or spread by a device map."""
-    if hold.placement in ("one", "stream"):
-        group = hold.group if hold.placement == "one" else Group()
-        return skeleton(checkpoint, device=placed, dtype=dtype, keep=hold.placement, group=group)
+    if hold.placement == "one":
+        return skeleton(checkpoint, device=placed, dtype=dtype, keep="one", group=hold.group)
+    if hold.placement == "stream":
+        return skeleton(checkpoint, device=placed, dtype=dtype, keep="stream", group=Group())
     if is_device_map(placed):
         return load_mapped(checkpoint, placed, dtype)
     if is_quantised(checkpoint):
@@ -74,6 +74,15 @@ def load_quantised(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> A
         ) from error
     refuse_broken_weights(checkpoint, bridge)
     return bridge.eval()
+
+
+def refuse_quantised(checkpoint: Checkpoint) -> None:
+    """Refuse to read the weights of a quantised checkpoint, whose stored numbers are codes."""
+    if is_quantised(checkpoint):
+        raise InputError(
+            f"checkpoint {checkpoint.spec!r} is quantised and this reads its weights, which are stored as codes; give "
+            f"the checkpoint that it was made from, or ask for what reads activations (lenses, patching, behaviour)."
+        )
 
 
 def is_quantised(checkpoint: Checkpoint) -> bool:
