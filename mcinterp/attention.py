@@ -7,12 +7,14 @@ import xarray as xr
 from einops import rearrange
 
 from mcinterp.batching import Batch, pad
+from mcinterp.budget import halving
 from mcinterp.capture import capture
 from mcinterp.chain import Chain, Stage
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, provenance
 
 
+@halving
 def attention_patterns(chain: Chain, sequences: Sequences, *, prompts: Sequence[int] = (0,)) -> xr.Dataset:
     """The attention probabilities of chosen prompts with their completions.
 

@@ -14,6 +14,7 @@ from itertools import islice
 import numpy as np
 import xarray as xr
 
+from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, complete_many
 from mcinterp.rendering import RenderedPrompts
@@ -62,6 +63,7 @@ def halves(templates: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
     return discovery, [i for i in range(len(templates)) if i not in set(discovery)]
 
 
+@halving
 def find_attractors(chain: Chain, prompts: RenderedPrompts, search: Search = Search()) -> xr.Dataset:
     """Openings and phrases whose probability is high over many prompts after tuning, and was not before.
 

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Int
 
+from mcinterp.budget import allowed
+
 Side = Literal["left", "right"]
 Ids = Sequence[int]
 
@@ -46,14 +48,14 @@ def pad(sequences: Sequence[Ids], *, indices: Sequence[int] | None = None, side:
 
 
 def batches(sequences: Sequence[Ids], *, max_tokens: int, side: Side = "right") -> Iterator[Batch]:
-    """Batches of at most `max_tokens` cells (one sequence at least), longest sequences first.
+    """Batches of at most `max_tokens` cells (less after memory ran out; one sequence at least), longest first.
 
     Sorting by length keeps padding small; the order of the results is for the caller to restore by `indices`.
     """
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-    start = 0
+    most, start = allowed(max_tokens), 0
     while start < len(order):
         longest = len(sequences[order[start]])
-        chosen = order[start : start + max(1, max_tokens // longest)]
+        chosen = order[start : start + max(1, most // longest)]
         yield pad([sequences[i] for i in chosen], indices=chosen, side=side)
         start += len(chosen)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mcinterp.batching import Batch, Side, batches
+from mcinterp.budget import bytes_on
 from mcinterp.chain import Stage
 from mcinterp.readout import assert_reads_like_the_model
 
@@ -99,16 +100,20 @@ def bytes_a_token(stage: Stage, n_sites: int) -> int:
     return n_sites * int(stage.bridge.cfg.d_model) * torch.finfo(stage.dtype).bits // 8
 
 
-def affordable_tokens(stage: Stage, n_sites: int, max_bytes: int = ACTIVATION_BYTES) -> int:
-    """Tokens a batch may hold so that the activations kept of it stay within `max_bytes`; at most `MOST_TOKENS`."""
-    return min(MOST_TOKENS, max(1, max_bytes // bytes_a_token(stage, n_sites)))
+def affordable_tokens(stage: Stage, n_sites: int, max_bytes: int | None = None) -> int:
+    """Tokens a batch may hold so that the activations kept of it stay within `max_bytes`; at most `MOST_TOKENS`.
+
+    Without a limit, that is what the stage's device has room for.
+    """
+    limit = bytes_on(stage, ACTIVATION_BYTES) if max_bytes is None else max_bytes
+    return min(MOST_TOKENS, max(1, limit // bytes_a_token(stage, n_sites)))
 
 
 def capture_residuals(
     stage: Stage,
     sequences: Sequence[Sequence[int]],
     *,
-    max_bytes: int = ACTIVATION_BYTES,
+    max_bytes: int | None = None,
     side: Side = "right",
 ) -> Iterator[Activations]:
     """The residual stream at all its points, batch by batch."""

@@ -210,7 +210,7 @@ def open_chain(
     chosen = [torch_dtype(name, c, placed) for name, c, placed in zip(dtypes, checkpoints, devices, strict=True)]
     estimate = estimated(checkpoints, devices, chosen, placement=placement, memory=memory)
     log.info("%s", estimate)
-    hold = Hold(estimate.placement)
+    hold = Hold(estimate.placement, estimate.spare)
     opened = zip(checkpoints, devices, chosen, strict=True)
     return Chain(
         stages=tuple(Stage(c.name, c, placed, kind, alignment.vocabulary, hold) for c, placed, kind in opened),

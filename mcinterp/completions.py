@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from mcinterp.batching import Batch, pad
+from mcinterp.budget import bytes_on, halving
 from mcinterp.capture import run_on
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
@@ -60,6 +61,7 @@ def complete(
     return [only for (only,) in complete_many(stage, prompts, decoding, context=context, samples=1)]
 
 
+@halving
 def complete_many(
     stage: Stage, prompts: Sequence[Ids], decoding: Decoding, *, context: int, samples: int
 ) -> list[list[tuple[int, ...]]]:
@@ -94,14 +96,14 @@ def write_all(stage: Stage, jobs: Sequence[Job], temperature: float) -> Iterator
 
 
 def affordable_groups(stage: Stage, jobs: Sequence[Job], order: Sequence[int]) -> Iterator[list[int]]:
-    """Consecutive jobs of equally many steps whose keys and values fit in `CACHE_BYTES` together (one at least)."""
+    """Consecutive jobs of equally many steps whose keys and values fit in memory together (one at least)."""
     config = stage.bridge.cfg
     heads = config.n_key_value_heads or config.n_heads
     bytes_a_token = 2 * stage.n_layers * heads * config.d_head * torch.finfo(stage.dtype).bits // 8
     for steps, same in groupby(order, key=lambda n: jobs[n].steps):
         numbers = list(same)
         longest = max(len(jobs[n].ids) for n in numbers) + steps
-        size = max(1, CACHE_BYTES // (longest * bytes_a_token))
+        size = max(1, bytes_on(stage, CACHE_BYTES) // (longest * bytes_a_token))
         yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from mcinterp.batching import Batch, batches
+from mcinterp.budget import halving
 from mcinterp.capture import ACTIVATION_BYTES, capture
 from mcinterp.chain import Chain, Stage
 from mcinterp.copying import copying_scores
@@ -30,6 +31,7 @@ Patterns = Float[torch.Tensor, "layer row head query key"]
 Scores = dict[str, np.ndarray]
 
 
+@halving
 def head_scores(
     chain: Chain, prompts: PromptsLike, *, seed: int = 0, length: int | None = None, repeats: int = REPEATS
 ) -> xr.Dataset:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mcinterp import divergence
 from mcinterp.batching import Batch, batches
+from mcinterp.budget import allowed, halving
 from mcinterp.capture import Point, affordable_tokens, capture, residual_points
 from mcinterp.chain import Chain
 from mcinterp.lens_table import LensTable
@@ -61,6 +62,7 @@ class Followed:
     following: Int[torch.Tensor, "row"]
 
 
+@halving
 def logit_lens(
     chain: Chain,
     sequences: Sequences,
@@ -117,7 +119,7 @@ def chunk_rows(chain: Chain, max_bytes: int) -> int:
     the unembedding.
     """
     row = 4 * chain.alignment.vocabulary
-    fitting = max(1, max_bytes // (row * (2 * len(chain.stages) + 2)))
+    fitting = max(1, allowed(max_bytes) // (row * (2 * len(chain.stages) + 2)))
     cached = max(64, CPU_CACHE_BYTES // row)
     return min(fitting, cached) if all(stage.device == "cpu" for stage in chain.stages) else fitting
 

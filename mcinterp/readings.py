@@ -66,11 +66,14 @@ class Readings:
 
 @dataclass(frozen=True)
 class BesideBase:
-    """One stage's readings beside the base's, with the group of each row; iterable as often as the readings are."""
+    """One stage's readings beside the base's, with the group of each row; iterable as often as the readings are.
 
-    readings: Iterable[list[LogProbs]]
+    Chunks differ in rows.
+    """
+
+    readings: Iterable[list[torch.Tensor]]
     stage: int
-    groups: Sequence[Groups]
+    groups: Sequence[torch.Tensor]
 
     def __iter__(self) -> Iterator[tuple[LogProbs, LogProbs, Groups]]:
         for reading, group in zip(self.readings, self.groups, strict=True):

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from mcinterp import divergence, sharpening
+from mcinterp.budget import halving
 from mcinterp.capture import residual_points
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
@@ -30,6 +31,7 @@ LogFrequency = Float[torch.Tensor, "vocabulary"]
 
 
 @torch.inference_mode()
+@halving
 def temperature_split(
     chain: Chain,
     prompts: PromptsLike,

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from mcinterp.budget import halving
 from mcinterp.capture import Point, bytes_a_token, capture_residuals, residual_points
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, complete_many
@@ -114,6 +115,7 @@ def tuned_lens(chain: Chain, lenses: Sequence[TunedLens]) -> Lens:
     )
 
 
+@halving
 def fit_tuned_lens(stage: Stage, sequences: Sequence[Sequence[int]], fit: Fit = Fit()) -> TunedLens:
     """Fit a checkpoint's translators on the tokens of some text (ideally what the checkpoint itself writes).
 

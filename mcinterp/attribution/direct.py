@@ -16,6 +16,7 @@ import xarray as xr
 
 from mcinterp import divergence
 from mcinterp.attribution.writes import Written, written
+from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
@@ -53,6 +54,7 @@ class Part:
     neuron: int = -1
 
 
+@halving
 def direct_logit_attribution(
     chain: Chain,
     prompts: PromptsLike,

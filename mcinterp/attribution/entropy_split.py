@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from mcinterp import divergence
 from mcinterp.attribution.shapley import shapley
+from mcinterp.budget import halving
 from mcinterp.capture import residual_points
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
@@ -54,6 +55,7 @@ class Followed:
 
 
 @torch.inference_mode()
+@halving
 def entropy_split(
     chain: Chain,
     prompts: PromptsLike,

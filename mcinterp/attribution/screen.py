@@ -15,6 +15,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from mcinterp.batching import Batch
+from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.cells import Heads, Request, n_heads, request_for
@@ -35,6 +36,7 @@ from mcinterp.weights.tensors import without_gradients
 Place = tuple[str, int]
 
 
+@halving
 def attribution_patching(
     chain: Chain,
     prompts: PromptsLike,

@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 
 from mcinterp.batching import batches
+from mcinterp.budget import halving
 from mcinterp.capture import affordable_tokens, capture
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
@@ -28,6 +29,7 @@ SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 At = Literal["last", "all"]
 
 
+@halving
 def attractor_direction(
     chain: Chain,
     prompts: PromptsLike,

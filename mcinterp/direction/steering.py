@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.direction.doses import ENDS, STEERED, Along, Rows, Steering, Variant, require_steering
 from mcinterp.growth import (
@@ -32,6 +33,7 @@ KEPT = (*NATS, "top_token")
 AXES = ("prompt", "operation", "coefficient", "control")
 
 
+@halving
 def steer(
     chain: Chain,
     prompts: PromptsLike,

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from mcinterp.batching import Batch, pad
+from mcinterp.budget import halving
 from mcinterp.capture import run_on
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, choose
@@ -31,6 +32,7 @@ from mcinterp.sequences import provenance
 ROWS = 256
 
 
+@halving
 def generate_patched(
     chain: Chain,
     prompts: PromptsLike,

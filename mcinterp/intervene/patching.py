@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from mcinterp.budget import halving
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.cells import Heads, Neurons, Request, request_for
@@ -31,6 +32,7 @@ BOTH = ("base_to_tuned", "tuned_to_base")
 STANDARD = ("resid_pre", "attn_out", "mlp_out")
 
 
+@halving
 def patch(
     chain: Chain,
     prompts: PromptsLike,

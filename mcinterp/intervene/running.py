@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from mcinterp.budget import allowed
 from mcinterp.errors import InputError
 from mcinterp.intervene.means import MeanTable, mean_activations
 from mcinterp.intervene.metrics import IDS, METRICS, Metric
@@ -141,13 +142,13 @@ def affordable(plan: Plan, max_bytes: int) -> int:
     config, stages = plan.chain.base.bridge.cfg, plan.chain.stages
     width = 2 * int(config.d_model) + 2 * int(config.n_key_value_heads or config.n_heads) * int(config.d_head)
     bytes_a_token = width * sum(torch.finfo(stage.dtype).bits // 8 for stage in stages)
-    return max(1, min(MOST_TOKENS, MOST_NUMBERS // int(config.d_model), max_bytes // bytes_a_token))
+    return allowed(max(1, min(MOST_TOKENS, MOST_NUMBERS // int(config.d_model), max_bytes // bytes_a_token)))
 
 
 def affordable_ends(plan: Plan) -> int:
     """Prompts of a batch whose clean distributions fit in memory."""
     row = 4 * plan.chain.alignment.vocabulary * len(plan.reads) * len(plan.chain.stages)
-    return max(1, END_BYTES // row)
+    return allowed(max(1, END_BYTES // row))
 
 
 def verify_cells(plan: Plan, ran: Ran, metrics: Mapping[str, Metric], attractor: int | None, count: int) -> dict:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 
 from mcinterp.batching import pad
+from mcinterp.budget import allowed
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
 from mcinterp.intervene.dissection import KeyStore, record, run_layer
@@ -156,7 +157,7 @@ class StageRun:
         config = self.stage.bridge.cfg
         widest = max(int(config.d_model), int(getattr(config, "d_mlp", 0) or 0))
         scale = 1 if self.stage.device == "cpu" else 16
-        return max(256, scale * CALL_BYTES // (4 * widest))
+        return allowed(max(256, scale * CALL_BYTES // (4 * widest)))
 
     def call_entry(self, layer: int, entry: Entry, *, stop: bool) -> None:
         """Run a layer for some tokens at once."""
@@ -247,7 +248,7 @@ class Sweep:
         """Distributions of the branches at the read positions, a few rows at a time."""
         for number, run in self.runs.items():
             rows = [row for row in self.rows() if self.batch.branches[row[0]].recipient == number]
-            size = max(1, LOGIT_BYTES // (4 * run.stage.readout.vocabulary))
+            size = max(1, allowed(LOGIT_BYTES) // (4 * run.stage.readout.vocabulary))
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
                 yield Finals([branch for branch, _, _ in part], [read for _, read, _ in part], self.read_out(run, part))

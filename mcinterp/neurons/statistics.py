@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from mcinterp.batching import batches
+from mcinterp.budget import halving
 from mcinterp.capture import Point, affordable_tokens, capture
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
@@ -76,6 +77,7 @@ def reader_of(stage: Stage, log_unigram: Vocabulary | None) -> Reader:
     return Reader(gram, second - first.outer(first), frequency, float(u.norm()), norm.centred)
 
 
+@halving
 def neuron_statistics(
     chain: Chain,
     prompts: PromptsLike | None = None,

@@ -19,9 +19,13 @@ DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 @dataclass(frozen=True)
 class Hold:
-    """How weights are held: `together`, `one` model of the group at a time, or layer by layer (`stream`)."""
+    """How weights are held: `together`, `one` model of the group at a time, or layer by layer (`stream`).
+
+    `spare` bytes are left on the device with the least.
+    """
 
     placement: str = "together"
+    spare: int = 0
     group: Group = field(default_factory=Group)
 
 

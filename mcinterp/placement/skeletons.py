@@ -52,7 +52,11 @@ def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: K
             )
     bridge.cfg.device = device
     layers = [list(slots_of(checkpoint, block)) for block in bridge.blocks]
-    residency = Residency(checkpoint.spec, layers, device, keep, group, folder)
+    return attached(bridge, Residency(checkpoint.spec, layers, device, keep, group, folder))
+
+
+def attached(bridge: Any, residency: Residency) -> Any:
+    """The bridge, whose layers from now on are read when they are entered."""
     for number, block in enumerate(bridge.blocks):
         block.register_forward_pre_hook(partial(enter, residency, number))
     object.__setattr__(bridge, RESIDENCY, residency)

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
+from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
@@ -64,6 +65,7 @@ def interpolated(
         yield chain.base
 
 
+@halving
 def graft_sweep(
     chain: Chain,
     prompts: PromptsLike,
@@ -184,6 +186,7 @@ def way_labels(chain: Chain, ways: Sequence[Direction]) -> dict[str, Any]:
     }
 
 
+@halving
 def interpolate(
     chain: Chain,
     prompts: PromptsLike,

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
+from mcinterp.budget import halving
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
@@ -20,6 +21,7 @@ from mcinterp.weights.scalar import Judged, Scalar, judge, scalar_named
 UP = Direction("tuned_to_base", -1, 0)
 
 
+@halving
 def graft_shapley(
     chain: Chain,
     prompts: PromptsLike,

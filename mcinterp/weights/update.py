@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
@@ -36,6 +37,7 @@ STEPS = ("each", "base")
 BEYOND = ("refuse", "missing")
 
 
+@halving
 def update_attribution(
     chain: Chain,
     prompts: PromptsLike,

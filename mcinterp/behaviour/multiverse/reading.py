@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mcinterp.batching import pad
+from mcinterp.budget import allowed
 from mcinterp.capture import final_residuals
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import CACHE_BYTES
@@ -55,7 +56,7 @@ def rows_at_once(chain: Chain) -> int:
 
 def affordable(chain: Chain, rows: int, columns: int) -> bool:
     """Whether keys and values of that many prefixes of all stages fit in `CACHE_BYTES`."""
-    return rows * columns * sum(map(bytes_a_token, chain.stages)) <= CACHE_BYTES
+    return rows * columns * sum(map(bytes_a_token, chain.stages)) <= allowed(CACHE_BYTES)
 
 
 def bytes_a_token(stage: Stage) -> int:

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 
 from mcinterp.batching import Batch, pad
 from mcinterp.behaviour.randomness.support import Question
+from mcinterp.budget import bytes_on
 from mcinterp.capture import final_residuals
 from mcinterp.chain import Stage
 from mcinterp.completions import CACHE_BYTES
@@ -117,7 +118,7 @@ def affordable_rows(stage: Stage, before: int, spelled: Spelled) -> Iterator[lis
     heads = config.n_key_value_heads or config.n_heads
     longest = before + max(len(ids) for ids in spelled.ids)
     bytes_a_row = 2 * longest * stage.n_layers * heads * config.d_head * torch.finfo(stage.dtype).bits // 8
-    size = max(1, CACHE_BYTES // bytes_a_row)
+    size = max(1, bytes_on(stage, CACHE_BYTES) // bytes_a_row)
     order = sorted(range(len(spelled.ids)), key=lambda row: -len(spelled.ids[row]))
     yield from (order[begin : begin + size] for begin in range(0, len(order), size))
 
