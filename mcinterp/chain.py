@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from mcinterp.alignment import Alignment, align_checkpoints, align_prompts
 from mcinterp.checkpoints import Checkpoint, parse_chain, tensor_name
@@ -16,6 +15,7 @@ from mcinterp.errors import InputError
 from mcinterp.placement.loading import Hold, is_device_map, load_bridge, usable_device
 from mcinterp.placement.memory import Estimate, estimated
 from mcinterp.placement.residency import value_of
+from mcinterp.progress import Progress
 from mcinterp.prompts import Prompts
 from mcinterp.readout import Readout, readout_of
 from mcinterp.rendering import RenderedPrompts
@@ -23,7 +23,6 @@ from mcinterp.rendering import RenderedPrompts
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PerStage = str | Sequence[str]
-WAVE_BYTES = 2**29
 
 log = logging.getLogger(__name__)
 
@@ -119,14 +118,9 @@ class Chain:
         return self.stages[-1]
 
     @property
-    def in_turns(self) -> bool:
-        """Whether some stage's layers are read from disk as they run, so that each should run as seldom as can be."""
-        return any(stage.hold.placement in ("one", "stream") for stage in self.stages)
-
-    @property
-    def wave_bytes(self) -> int:
-        """Memory for the hidden states of all batches that go through a layer before the next is read."""
-        return WAVE_BYTES if self.estimate is None else max(WAVE_BYTES, self.estimate.spare // 2)
+    def hold(self) -> Hold:
+        """How the weights of its stages are held."""
+        return self.base.hold
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -186,7 +180,7 @@ def load_chain(
     checkpoint that cannot be found or read.
     """
     chain = open_chain(stages, device=device, dtype=dtype, names=names, placement=placement, memory=memory)
-    for stage in tqdm(chain.stages, desc="loading", unit="checkpoint", delay=2, disable=None):
+    for stage in Progress(chain.stages, desc="loading", unit="checkpoint"):
         assert stage.bridge is not None
     return chain
 

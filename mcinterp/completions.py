@@ -11,7 +11,6 @@ from itertools import groupby
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
 from mcinterp.batching import Batch, pad
 from mcinterp.budget import bytes_on, halving
@@ -19,6 +18,7 @@ from mcinterp.capture import run_on
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
 from mcinterp.errors import InputError
+from mcinterp.progress import Progress
 
 CACHE_BYTES = 512 * 2**20
 Ids = Sequence[int]
@@ -86,7 +86,7 @@ def write_all(stage: Stage, jobs: Sequence[Job], temperature: float) -> Iterator
     """
     order = sorted(range(len(jobs)), key=lambda n: (-jobs[n].steps, -len(jobs[n].ids)))
     groups = list(affordable_groups(stage, jobs, order))
-    for numbers in tqdm(groups, desc=f"{stage.name} completions", unit="batch", delay=2, disable=None):
+    for numbers in Progress(groups, desc=f"{stage.name} completions", unit="batch"):
         group = [jobs[n] for n in numbers]
         uniforms = torch.tensor(np.stack([job.uniforms for job in group])).float()
         batch = pad([job.ids for job in group], side="left")

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
 from mcinterp import divergence
 from mcinterp.batching import Batch, batches
@@ -23,6 +22,7 @@ from mcinterp.chain import Chain
 from mcinterp.lens_table import LensTable
 from mcinterp.placement.activation_store import ActivationStore
 from mcinterp.placement.passes import capture_by_layers
+from mcinterp.progress import Progress
 from mcinterp.results import with_provenance
 from mcinterp.sequences import PositionSet, Sequences, provenance
 
@@ -131,10 +131,10 @@ def residual_rows(
     ids = sequences.ids
     limit = min(affordable_tokens(stage, len(points)) for stage in chain.stages) // len(chain.stages)
     listed = list(batches(ids, max_tokens=max(1, limit)))
-    if chain.in_turns:
+    if chain.hold.in_turns:
         yield from stored_rows(chain, sequences, points, positions, listed, what)
         return
-    for batch in tqdm(listed, desc=what, unit="batch", delay=2, disable=None):
+    for batch in Progress(listed, desc=what, unit="batch"):
         wanted = wanted_cells(sequences, batch, positions)
         residual = []
         for stage in chain.stages:
@@ -150,12 +150,12 @@ def stored_rows(
     store = ActivationStore()
     wanted = [wanted_cells(sequences, batch, positions) for batch in listed]
     hooks = [point.hook for point in points]
-    for number, stage in enumerate(tqdm(chain.stages, desc=what, unit="stage", delay=2, disable=None)):
+    for number, stage in enumerate(Progress(chain.stages, desc=what, unit="stage")):
 
         def keep(batch: int, hook: str, activation: torch.Tensor, number: int = number) -> None:
             store.put((number, hook, batch), activation[wanted[batch].to(activation.device)])
 
-        capture_by_layers(stage, listed, hooks, keep, chain.wave_bytes)
+        capture_by_layers(stage, listed, hooks, keep, chain.hold.wave_bytes)
     for place, batch in enumerate(listed):
         residual = [
             [store.get((number, hook, place)).to(stage.device) for hook in hooks]

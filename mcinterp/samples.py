@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
-from tqdm import tqdm
 
 from mcinterp import divergence
 from mcinterp.batching import Batch, batches
@@ -19,6 +18,7 @@ from mcinterp.capture import Point, affordable_tokens, capture
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, complete_many
 from mcinterp.errors import InputError
+from mcinterp.progress import Progress
 from mcinterp.rendering import RenderedPrompts
 from mcinterp.results import describe, with_provenance
 from mcinterp.scoring import LOGIT_BYTES, continuation_cells
@@ -101,7 +101,7 @@ def read_written(stage: Stage, prompts: Sequence[Ids], written: Sequence[Ids], s
     there = [row for row, completion in enumerate(written) if len(completion)]
     sequences = [(*prompts[row], *written[row]) for row in there]
     listed = list(batches(sequences, max_tokens=affordable_tokens(stage, 1))) if there else []
-    for batch in tqdm(listed, desc=f"{stage.name} reads samples", unit="batch", delay=2, disable=None):
+    for batch in Progress(listed, desc=f"{stage.name} reads samples", unit="batch"):
         rows = [there[index] for index in batch.indices]
         lengths = [len(written[row]) for row in rows]
         values = read_batch(stage, batch, lengths)

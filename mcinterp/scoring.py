@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from tqdm import tqdm
 
 from mcinterp.batching import Batch, batches
 from mcinterp.capture import Point, affordable_tokens, capture
 from mcinterp.chain import Stage
 from mcinterp.divergence import token_log_prob
+from mcinterp.progress import Progress
 
 Ids = Sequence[int]
 LOGIT_BYTES = 64 * 2**20
@@ -25,7 +25,7 @@ def continuation_log_probs(
     sequences = [(*prompt, *continuation) for prompt, continuation in zip(prompts, continuations, strict=True)]
     scores = torch.zeros(len(sequences))
     listed = list(batches(sequences, max_tokens=affordable_tokens(stage, 1)))
-    for batch in tqdm(listed, desc=f"{stage.name} scores", unit="batch", delay=2, disable=None):
+    for batch in Progress(listed, desc=f"{stage.name} scores", unit="batch"):
         lengths = [len(continuations[index]) for index in batch.indices]
         scores[list(batch.indices)] = score_batch(stage, batch, lengths)
     return scores

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
-from tqdm import tqdm
 
 from mcinterp import divergence, sharpening
 from mcinterp.budget import halving
@@ -21,6 +20,7 @@ from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences
 from mcinterp.lens import LOGIT_BYTES, Lens, LogProbs, own_lens
 from mcinterp.lens_table import LensTable
+from mcinterp.progress import Progress
 from mcinterp.readings import BesideBase, Held, hold
 from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import PositionSet, provenance
@@ -67,7 +67,7 @@ def temperature_split(
     u = mean_log_prob(held) if frequency is None else given_frequency(chain, frequency)
     table = LensTable(chain, sequences, [lens.name for lens in lenses], chain.names[1:])
     places = [(n, d) for n in range(len(lenses)) for d in range(len(points))]
-    for number, depth in tqdm(places, desc="temperature split", unit="point", delay=2, disable=None):
+    for number, depth in Progress(places, desc="temperature split", unit="point"):
         readings = held.read(lenses[number], depth, max_bytes // 2)
         for chunk, read in zip(held.chunks, readings, strict=True):
             table.keep(number, points[depth], chunk.prompt, chunk.column, measure(read, u, top, cap))

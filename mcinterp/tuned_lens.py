@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tqdm import tqdm
 
 from mcinterp.budget import halving
 from mcinterp.capture import Point, bytes_a_token, capture_residuals, residual_points
@@ -23,6 +22,7 @@ from mcinterp.completions import Decoding, complete_many
 from mcinterp.divergence import kl_divergence
 from mcinterp.errors import InputError, first_line
 from mcinterp.lens import Lens
+from mcinterp.progress import Progress
 from mcinterp.readout import Readout
 from mcinterp.rendering import RenderedPrompts
 from mcinterp.results import write_whole
@@ -162,7 +162,7 @@ def train_translators(
     bias = torch.zeros(len(streams) - 1, d_model, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([weight, bias], lr=fit.rate / d_model)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=fit.steps)
-    for _ in tqdm(range(fit.steps), desc="tuned lens", unit="step", delay=2, disable=None):
+    for _ in Progress(range(fit.steps), desc="tuned lens", unit="step"):
         rows = train[torch.randint(len(train), (min(fit.rows, len(train)),), generator=random)]
         for loss in point_losses(readout, streams, rows, weight, bias, scale):
             loss.backward()

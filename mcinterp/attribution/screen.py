@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.batching import Batch
 from mcinterp.budget import halving
@@ -25,6 +24,7 @@ from mcinterp.intervene.patching import BOTH, STANDARD, patch
 from mcinterp.intervene.places import PositionChoice, chosen_positions
 from mcinterp.intervene.plan import Direction, directions_of
 from mcinterp.intervene.sites import SITES, SiteName, hook_name
+from mcinterp.progress import Progress
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, provenance
 from mcinterp.weights.calls import begin_graph
@@ -81,7 +81,7 @@ def attribution_patching(
     reads, followed = reads_of(sequences, read_at), require_token(chain, attractor)
     ways = directions_of(chain, directions, same_run=True)
     found = []
-    for way in tqdm(ways, desc="gradients", unit="direction", delay=2, disable=None):
+    for way in Progress(ways, desc="gradients", unit="direction"):
         judged = judge(chain, sequences, reads, followed, earlier=min(way[1:]), later=max(way[1:]))
         found.append(estimates(chain, way, judged, sequences, request, scalar))
     dataset = labelled(chain, sequences, request, ways, np.stack(found, axis=1))

@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
@@ -23,6 +22,7 @@ from mcinterp.growth import (
 )
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, require_token
 from mcinterp.intervene.sites import hook_name
+from mcinterp.progress import Progress
 from mcinterp.rendering import token_strings
 from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import provenance
@@ -82,7 +82,7 @@ def steer(
     sequences = as_sequences(chain, prompts)
     runs = Runs(chain, asked, prefixes(sequences, 0), require_token(chain, attractor))
     for end in ENDS:
-        for prompt in tqdm(range(len(runs.ids)), desc=f"steering the {end}", unit="prompt", delay=2, disable=None):
+        for prompt in Progress(range(len(runs.ids)), desc=f"steering the {end}", unit="prompt"):
             runs.steer_prompt(end, prompt, asked.along(sequences.prompts.templates[prompt]))
     texts = {"text": sequences.prompts.texts, "template": sequences.prompts.templates}
     dataset = runs.dataset().assign_coords({name: ("prompt", list(values)) for name, values in texts.items()})

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
 from mcinterp.batching import Batch, pad
 from mcinterp.budget import halving
@@ -26,6 +25,7 @@ from mcinterp.intervene.holding import Hold, Row, Variant, edits_of_rows
 from mcinterp.intervene.inputs import PromptsLike, as_sequences
 from mcinterp.intervene.plan import Direction, Kind, directions_of
 from mcinterp.intervene.sites import SiteName
+from mcinterp.progress import Progress
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
 
@@ -85,7 +85,7 @@ def generate_patched(
     table = HeldTable(chain, sequences, request, cells, chosen, names, samples, decoding.max_new_tokens)
     ids = sequences.prompts.token_ids
     runs = [(v, d) for v in range(len(variants)) for d in range(len(chosen))]
-    with tqdm(total=len(runs), desc="held patches", unit="run", delay=2, disable=None) as progress:
+    with Progress(total=len(runs), desc="held patches", unit="run") as progress:
         for variant, number in runs:
             rows = [Row(c, p, s) for c in range(len(cells)) for p in range(len(sequences)) for s in range(samples)]
             clean = [Row(None, p, s) for p in range(len(sequences)) for s in range(samples)] if variant == 0 else []

@@ -38,7 +38,7 @@ def first_difference(stage: Stage, ids: Sequence[int]) -> str | None:
 
     Where layers are read from disk, the model's own calls of its layers run beside, so that each is read once.
     """
-    beside = run_of(stage, ids) if stage.hold.placement in ("one", "stream") else None
+    beside = run_of(stage, ids) if stage.hold.in_turns else None
     try:
         apart = layer_by_layer(stage, ids, beside)
     except FAILURES as error:

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from mcinterp.budget import allowed
 from mcinterp.errors import InputError
@@ -19,6 +18,7 @@ from mcinterp.intervene.sweep import Ends, Finals, Tick, run_sweep
 from mcinterp.intervene.table import Table
 from mcinterp.intervene.turns import run_in_turns
 from mcinterp.placement.loading import is_quantised
+from mcinterp.progress import Progress
 
 MOST_TOKENS = 16_384
 MOST_NUMBERS = 8 * 2**20
@@ -95,8 +95,8 @@ def run_batches(
     table, means = Table(plan, metrics, attractor), means_for(plan)
     batches = list(batches_of(plan, affordable(plan, max_bytes), affordable_ends(plan)))
     layers = plan.chain.base.n_layers
-    with tqdm(total=len(batches) * layers, desc=what, unit="layer", delay=2, disable=None) as progress:
-        if run is run_sweep and plan.chain.in_turns:
+    with Progress(total=len(batches) * layers, desc=what, unit="layer") as progress:
+        if run is run_sweep and plan.chain.hold.in_turns:
             fill_in_turns(table, run_in_turns(plan, batches, means, progress.update))
             return table
         for batch in batches:

@@ -48,7 +48,7 @@ def waves(plan: Plan, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     size = 0
     for batch in batches:
         own = width * tokens_of(plan, batch)
-        if waiting and size + own > plan.chain.wave_bytes:
+        if waiting and size + own > plan.chain.hold.wave_bytes:
             yield waiting
             waiting, size = [], 0
         waiting.append(batch)

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
-from tqdm import tqdm
 
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
@@ -22,6 +21,7 @@ from mcinterp.growth import (
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
 from mcinterp.neurons.ablation import Residuals, by_forward_passes, clean_neurons, from_final_residual, knows_its_output
 from mcinterp.neurons.selection import pairs_of
+from mcinterp.progress import Progress
 from mcinterp.rendering import RenderedPrompts, token_strings
 from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import provenance
@@ -132,7 +132,7 @@ def stage_effects(
     scale, rows = norm.scale(residual), torch.arange(len(ids))
     before = measured(stage.readout.log_probs, residual, clean, rows, follow)
     found: dict[str, list[np.ndarray]] = {}
-    for layer in tqdm(neurons, desc=f"{stage.name} neurons", unit="layer", delay=2, disable=None):
+    for layer in Progress(neurons, desc=f"{stage.name} neurons", unit="layer"):
         whole = clean_neurons(stage, ids, layer, neurons[layer])
         exact = exact_last and layer == stage.n_layers - 1 and knows_its_output(stage, whole)
         for at in whole.parts(max(1, RUN_BYTES // (16 * residual.numel()))):

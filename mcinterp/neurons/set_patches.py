@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.chain import Chain
 from mcinterp.intervene.patching import patch
 from mcinterp.intervene.places import PositionChoice
 from mcinterp.neurons.selection import NeuronSet, pairs_of
+from mcinterp.progress import Progress
 from mcinterp.sequences import Sequences
 
 METRICS = ("entropy", "attractor_log_odds")
@@ -29,7 +29,7 @@ def patches(
     """Every set patched in both directions, all its layers together."""
     listed = [(kind, draw) for kind, each in tried.items() for draw in range(len(each))]
     found = {}
-    for kind, draw in tqdm(listed, desc="neuron patches", unit="set", delay=2, disable=None):
+    for kind, draw in Progress(listed, desc="neuron patches", unit="set"):
         neurons = tried[kind][draw]
         cell = patch(
             chain,

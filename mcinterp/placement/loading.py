@@ -14,6 +14,7 @@ from mcinterp.errors import InputError, first_line
 from mcinterp.placement.residency import Group
 from mcinterp.placement.skeletons import skeleton
 
+WAVE_BYTES = 2**29
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
@@ -27,6 +28,16 @@ class Hold:
     placement: str = "together"
     spare: int = 0
     group: Group = field(default_factory=Group)
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether layers are read from disk as they run, so that a model should run as seldom as can be."""
+        return self.placement in ("one", "stream")
+
+    @property
+    def wave_bytes(self) -> int:
+        """Memory for the hidden states of all batches that go through a layer before the next is read."""
+        return max(WAVE_BYTES, self.spare // 2)
 
 
 def load_bridge(checkpoint: Checkpoint, placed: str, dtype: torch.dtype, hold: Hold) -> Any:

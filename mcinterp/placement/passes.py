@@ -77,16 +77,21 @@ class Inputs(NamedTuple):
     columns: Int[torch.Tensor, "kept"] | int = 1
 
 
+def logits_of(stage: Stage, inputs: Inputs) -> Float[torch.Tensor, "row kept vocabulary"]:
+    """One forward pass: logits of the wanted columns."""
+    columns = inputs.columns
+    return stage.bridge(
+        inputs.tokens.to(stage.device),
+        attention_mask=inputs.attention.to(stage.device),
+        logits_to_keep=columns if isinstance(columns, int) else columns.to(stage.device),
+        use_cache=False,
+    )
+
+
 def around_layers(stage: Stage, inputs: Inputs, recording: Recording) -> Float[torch.Tensor, "row kept vocabulary"]:
     """A forward pass with the layers replaced: logits of the wanted columns."""
-    columns = inputs.columns
     with standing_in(stage, recording):
-        return stage.bridge(
-            inputs.tokens.to(stage.device),
-            attention_mask=inputs.attention.to(stage.device),
-            logits_to_keep=columns if isinstance(columns, int) else columns.to(stage.device),
-            use_cache=False,
-        )
+        return logits_of(stage, inputs)
 
 
 def recorded(stage: Stage, inputs: Inputs) -> Recording:

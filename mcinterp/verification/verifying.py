@@ -9,13 +9,13 @@ what that temperature does.
 from collections.abc import Iterable, Mapping, Sequence
 
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
 from mcinterp.effects import LEAST_GAP
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, require_token
+from mcinterp.progress import Progress
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
 from mcinterp.verification.bench import Bench, Values, bench_of
@@ -93,7 +93,7 @@ def verify(
     chosen = chosen_edit(regained, regain)
     pool = [name for name in changed_components(chain) if name not in names[:most_sites]]
     others = random_edits(pool, len(chosen.sites), random_sets, seed)
-    for edit in tqdm(others, desc="random sets", unit="set", delay=2, disable=None):
+    for edit in Progress(others, desc="random sets", unit="set"):
         found[edit] = bench.values(edit)
     match = matching_temperature(bench.judged.select(range(bench.located)), bench.entropy(found[chosen]))
     tempered = Edit("temperature", "temperature", temperature=match.temperature)

@@ -5,20 +5,20 @@ layer before the next is entered, and the donor's weights of a layer are taken f
 one forward pass a graft.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from mcinterp import divergence
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.plan import Direction
-from mcinterp.placement.passes import BatchRun, Inputs, recorded
+from mcinterp.placement.passes import BatchRun, recorded
+from mcinterp.progress import Progress
 from mcinterp.weights.groups import Group, Member, tensors_from
-from mcinterp.weights.scalar import Judged, LogProbs, Reads, Scalar
+from mcinterp.weights.scalar import Judged, LogProbs, Reads, Scalar, inputs_of, log_probs_of, rows_of
 from mcinterp.weights.tensors import installed, slots_of
 
 HEAD = ("ln_final", "unembed")
@@ -62,7 +62,7 @@ def graft_values(
     recipient, donor = chain.stages[way.recipient], chain.stages[way.donor]
     found = [{name: np.empty(len(judged.rows)) for name in metrics} for _ in grafts]
     listed = [Graft(recipient, donor, tuple(groups)) for groups in grafts]
-    for number, rows, log_probs in distributions_of(recipient, listed, judged, chain.wave_bytes):
+    for number, rows, log_probs in distributions_of(recipient, listed, judged, chain.hold.wave_bytes):
         reading = judged.reading(log_probs, rows)
         for name, metric in metrics.items():
             found[number][name][rows] = metric(reading).double().cpu().numpy()
@@ -79,10 +79,13 @@ def distributions_of(stage: Stage, grafts: Sequence[Graft], judged: Judged, max_
     most = max(each.batch.tokens.numel() for each in batches) * width
     at_once = max(1, min(len(grafts), max_bytes // most - 1))
     wave = max(1, max_bytes // (most * (at_once + 1)))
-    for start in range(0, len(batches), wave):
-        for first in range(0, len(grafts), at_once):
+    pieces = [(s, g) for s in range(0, len(batches), wave) for g in range(0, len(grafts), at_once)]
+    with Progress(total=len(pieces) * stage.n_layers, desc=f"{stage.name} grafts", unit="layer") as progress:
+        for start, first in pieces:
             chosen = grafts[first : first + at_once]
-            for number, rows, log_probs in through_layers(stage, chosen, batches[start : start + wave]):
+            for number, rows, log_probs in through_layers(
+                stage, chosen, batches[start : start + wave], progress.update
+            ):
                 yield first + number, rows, log_probs
 
 
@@ -91,15 +94,10 @@ def runs_by_layers(stage: Stage, reads: Reads) -> bool:
     try:
         recorded(stage, inputs_of(reads))
     except InputError:
-        if stage.hold.placement in ("one", "stream"):
+        if stage.hold.in_turns:
             raise
         return False
     return True
-
-
-def inputs_of(reads: Reads) -> Inputs:
-    """A batch of rows as a forward pass takes it; see `mcinterp.weights.scalar.log_probs_of`."""
-    return Inputs(reads.batch.tokens, torch.ones_like(reads.batch.tokens), reads.columns)
 
 
 def one_by_one(stage: Stage, grafts: Sequence[Graft], batches: Sequence[Reads]) -> Iterator[Found]:
@@ -107,21 +105,12 @@ def one_by_one(stage: Stage, grafts: Sequence[Graft], batches: Sequence[Reads]) 
     for number, graft in enumerate(grafts):
         with installed(stage, tensors_from(graft.recipient, graft.donor, graft.groups)):
             for reads in batches:
-                inputs = inputs_of(reads)
-                logits = stage.bridge(
-                    inputs.tokens.to(stage.device),
-                    attention_mask=inputs.attention.to(stage.device),
-                    logits_to_keep=reads.columns.to(stage.device),
-                )
-                yield number, reads.rows, rows_of(stage, reads, logits)
+                yield number, reads.rows, log_probs_of(stage, reads)
 
 
-def rows_of(stage: Stage, reads: Reads, logits: torch.Tensor) -> LogProbs:
-    """Log-probabilities of a batch's rows from the logits of its wanted columns."""
-    return divergence.log_probs(logits[reads.lines, reads.places][:, : stage.readout.vocabulary])
-
-
-def through_layers(stage: Stage, grafts: Sequence[Graft], batches: Sequence[Reads]) -> Iterator[Found]:
+def through_layers(
+    stage: Stage, grafts: Sequence[Graft], batches: Sequence[Reads], tick: Callable[[], object]
+) -> Iterator[Found]:
     """All grafts of some batches through the layers together."""
     clean = [BatchRun(stage, inputs_of(reads)) for reads in batches]
     runs: list[list[BatchRun] | None] = [None] * len(grafts)
@@ -136,6 +125,7 @@ def through_layers(stage: Stage, grafts: Sequence[Graft], batches: Sequence[Read
             advance(stage, runs[number] or (), layer, graft.tensors(layer))
         if any(each is None for each in runs):
             advance(stage, clean, layer, {})
+        tick()
     for number, graft in enumerate(grafts):
         with installed(stage, graft.tensors(None)):
             for reads, run in zip(batches, runs[number] or clean, strict=True):

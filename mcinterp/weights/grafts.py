@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
@@ -21,6 +20,7 @@ from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, requi
 from mcinterp.intervene.patching import BOTH
 from mcinterp.intervene.plan import Direction, directions_of
 from mcinterp.intervene.recovery import with_recovery
+from mcinterp.progress import Progress
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
 from mcinterp.weights.grafting import graft_values
@@ -107,14 +107,12 @@ def graft_sweep(
     ways, chosen = directions_of(chain, directions, same_run=True), chosen_scalars(metrics)
     values: dict[str, Any] = {name: np.full((len(sequences), len(ways), len(listed)), np.nan) for name in chosen}
     ends: dict[str, Any] = {}
-    with tqdm(total=len(ways), desc="grafts", unit="direction", delay=2, disable=None) as progress:
-        for number, way in enumerate(ways):
-            judged = judge(chain, sequences, reads, followed, earlier=min(way[1:]), later=max(way[1:]))
-            add_ends(ends, chain, way, judged, chosen)
-            for place, found in enumerate(graft_values(chain, way, [[group] for group in listed], judged, chosen)):
-                for name, value in found.items():
-                    values[name][:, number, place] = value
-            progress.update()
+    for number, way in enumerate(ways):
+        judged = judge(chain, sequences, reads, followed, earlier=min(way[1:]), later=max(way[1:]))
+        add_ends(ends, chain, way, judged, chosen)
+        for place, found in enumerate(graft_values(chain, way, [[group] for group in listed], judged, chosen)):
+            for name, value in found.items():
+                values[name][:, number, place] = value
     cells = ("prompt", "direction", "component")
     data = {name: (cells, value.astype(np.float32)) for name, value in values.items()}
     data |= {name: (cells[:2], np.stack(each, axis=1).astype(np.float32)) for name, each in ends.items()}
@@ -207,7 +205,7 @@ def interpolate(
     reads, chosen = reads_of(sequences, read_at), chosen_scalars(metrics)
     judged = judge(chain, sequences, reads, require_token(chain, attractor))
     values: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
-    for alpha in tqdm(list(alphas), desc="interpolation", unit="step", delay=2, disable=None):
+    for alpha in Progress(list(alphas), desc="interpolation", unit="step"):
         with interpolated(chain, float(alpha), groups, by=by) as stage:
             for name, value in judged.values(stage, chosen).items():
                 values[name].append(value)

@@ -16,6 +16,7 @@ from mcinterp.batching import Batch, batches
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.metrics import METRICS, Reading
+from mcinterp.placement.passes import BatchRun, Inputs, logits_of
 from mcinterp.sequences import Sequences
 
 Scalar = Callable[[Reading], torch.Tensor]
@@ -138,19 +139,37 @@ class Judged:
 
 def distributions(stage: Stage, judged: Judged) -> Iterator[tuple[list[int], LogProbs]]:
     """Log-probabilities of all rows under a stage as it is now, batch by batch."""
-    for reads in judged.batches(stage.readout.vocabulary):
-        yield reads.rows, log_probs_of(stage, reads)
+    listed = list(judged.batches(stage.readout.vocabulary))
+    if not stage.hold.in_turns:
+        yield from ((reads.rows, log_probs_of(stage, reads)) for reads in listed)
+        return
+    width = int(stage.bridge.cfg.d_model) * stage.dtype.itemsize
+    wave = max(1, stage.hold.wave_bytes // (width * max(reads.batch.tokens.numel() for reads in listed)))
+    for start in range(0, len(listed), wave):
+        runs = [(reads, BatchRun(stage, inputs_of(reads))) for reads in listed[start : start + wave]]
+        for layer in range(stage.n_layers):
+            for _, run in runs:
+                run.advance(layer)
+        yield from ((reads.rows, rows_of(stage, reads, run.logits())) for reads, run in runs)
 
 
-def log_probs_of(stage: Stage, reads: Reads) -> LogProbs:
-    """Log-probabilities of a batch's rows; gradients flow where they are enabled.
+def inputs_of(reads: Reads) -> Inputs:
+    """A batch of rows as a forward pass takes it.
 
     Padding stands behind the tokens, which never attend to it, so no mask is needed; without one padding attends to
     something in every layer, and its gradients are zero instead of undefined.
     """
-    tokens = reads.batch.tokens.to(stage.device)
-    logits = stage.bridge(tokens, attention_mask=torch.ones_like(tokens), logits_to_keep=reads.columns.to(stage.device))
+    return Inputs(reads.batch.tokens, torch.ones_like(reads.batch.tokens), reads.columns)
+
+
+def rows_of(stage: Stage, reads: Reads, logits: torch.Tensor) -> LogProbs:
+    """Log-probabilities of a batch's rows from the logits of its wanted columns."""
     return divergence.log_probs(logits[reads.lines, reads.places][:, : stage.readout.vocabulary])
+
+
+def log_probs_of(stage: Stage, reads: Reads) -> LogProbs:
+    """Log-probabilities of a batch's rows; gradients flow where they are enabled."""
+    return rows_of(stage, reads, logits_of(stage, inputs_of(reads)))
 
 
 @torch.inference_mode()

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.budget import halving
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
 from mcinterp.intervene.plan import Direction
+from mcinterp.progress import Progress
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import provenance
 from mcinterp.weights.grafting import graft_values
@@ -53,7 +53,7 @@ def graft_shapley(
     judged, groups = judge(chain, sequences, reads, require_token(chain, attractor)), chosen_groups(chain, by, None)
     ends = [judged.values(stage, {name: scalar})[name] for stage in (chain.base, chain.tuned)]
     effects = np.zeros((orders, len(sequences), len(groups)))
-    walks = tqdm(list(sampled(len(groups), orders, seed)), desc="shapley", unit="order", delay=2, disable=None)
+    walks = Progress(list(sampled(len(groups), orders, seed)), desc="shapley", unit="order")
     for number, walk in enumerate(walks):
         effects[number][:, walk] = steps(chain, judged, name, scalar, [groups[i] for i in walk], ends).T
     pairs = effects.reshape(orders // 2, 2, *effects.shape[1:]).mean(axis=1)

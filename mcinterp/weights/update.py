@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.progress import Progress
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, provenance
 from mcinterp.weights.calls import Calls
@@ -154,7 +154,7 @@ def integral(
     calls = Calls(base, groups, deltas)
     found = np.zeros((len(judged.ids), len(groups)))
     steps = list(zip((places + 1) / 2, weights / 2, strict=True))
-    for place, weight in tqdm(steps, desc=f"{base.name} to {tuned.name}", unit="node", delay=2, disable=None):
+    for place, weight in Progress(steps, desc=f"{base.name} to {tuned.name}", unit="node"):
         with installed(
             base, {name: there[name] + float(place) * deltas[name].to(there[name].dtype) for name in changed}
         ):

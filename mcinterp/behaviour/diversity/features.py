@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from mcinterp.batching import batches
 from mcinterp.capture import Point, affordable_tokens, capture
 from mcinterp.chain import Stage
+from mcinterp.progress import Progress
 
 Ids = Sequence[int]
 ENCODER = "mean over the text's tokens of the base's last resid_post, the text standing alone"
@@ -38,7 +38,7 @@ def pooled_features(stage: Stage, texts: Sequence[Ids]) -> Float[np.ndarray, "te
     hook = Point(stage.n_layers - 1, "resid_post").hook
     sequences = [(*first, *text) for text in unique]
     listed = list(batches(sequences, max_tokens=affordable_tokens(stage, 1))) if unique else []
-    for batch in tqdm(listed, desc=f"{stage.name} encodes", unit="batch", delay=2, disable=None):
+    for batch in Progress(listed, desc=f"{stage.name} encodes", unit="batch"):
         residual = capture(stage, batch, [hook])[hook].cpu().double()
         counted = batch.present[..., None].double()
         counted[:, : len(first)] = 0.0

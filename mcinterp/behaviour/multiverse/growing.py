@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from tqdm import tqdm
 
 from mcinterp.behaviour.contexts.reading import end_ids
 from mcinterp.behaviour.multiverse.nodes import Level, Tree, finished, joined, limits, root_level
@@ -20,6 +19,7 @@ from mcinterp.behaviour.multiverse.reading import Block, Caches, affordable, fir
 from mcinterp.chain import Chain
 from mcinterp.divergence import entropy
 from mcinterp.errors import InputError
+from mcinterp.progress import Progress
 
 PROMPTS_AT_ONCE = 8
 Ids = Sequence[int]
@@ -65,7 +65,7 @@ def grow(chain: Chain, prompts: Sequence[Ids], growth: Growth = GROWTH) -> list[
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     groups = [order[start : start + PROMPTS_AT_ONCE] for start in range(0, len(order), PROMPTS_AT_ONCE)]
     found: dict[int, Tree] = {}
-    for group in tqdm(groups, desc="prefix trees", unit="batch", delay=2, disable=None):
+    for group in Progress(groups, desc="prefix trees", unit="batch"):
         found |= dict(zip(group, grow_group(chain, [prompts[index] for index in group], growth), strict=True))
     return [found[index] for index in range(len(prompts))]
 

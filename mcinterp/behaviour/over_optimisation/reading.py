@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from mcinterp import divergence
 from mcinterp.batching import batches
@@ -13,6 +12,7 @@ from mcinterp.behaviour.temperature_curves.reading import chunks
 from mcinterp.capture import affordable_tokens
 from mcinterp.chain import Chain, Stage
 from mcinterp.completions import Decoding, complete_many
+from mcinterp.progress import Progress
 
 Ids = Sequence[int]
 
@@ -34,7 +34,7 @@ def sequence_kl(
     sequences = [(*before[row], *targets[row]) for row in there]
     size = min(affordable_tokens(stage, 1), affordable_tokens(base, 1))
     listed = list(batches(sequences, max_tokens=size)) if there else []
-    for batch in tqdm(listed, desc=f"{stage.name} against {base.name}", unit="batch", delay=2, disable=None):
+    for batch in Progress(listed, desc=f"{stage.name} against {base.name}", unit="batch"):
         lengths = [len(targets[there[index]]) for index in batch.indices]
         rows = np.repeat([there[index] for index in batch.indices], lengths)
         for (chosen, q, _), (_, p, _) in zip(chunks(stage, batch, lengths), chunks(base, batch, lengths), strict=True):

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.behaviour.labels import held_out_of
 from mcinterp.behaviour.planning.linear import Loss, held_out_losses
@@ -17,6 +16,7 @@ from mcinterp.behaviour.planning.texts import WRITERS, Written, written_for
 from mcinterp.capture import Point
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
+from mcinterp.progress import Progress
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts, token_strings
 from mcinterp.results import describe, with_provenance
@@ -61,7 +61,7 @@ def probes(chain: Chain, prompts: Prompts, settings: Planning) -> xr.Dataset:
     shape = (len(chain.stages), len(READERS), len(WRITERS), len(rendered), len(settings.ahead) + 1)
     tables = {name: np.full((*shape, len(layers)), np.nan, dtype=np.float32) for name in LOSSES}
     tables |= {name: np.full(shape, np.nan, dtype=np.float32) for name in (*BASELINES, "target_count")}
-    for written, cells in tqdm(read_by(chain, texts), desc="probes", unit="writer", delay=2, disable=None):
+    for written, cells in Progress(read_by(chain, texts), desc="probes", unit="writer"):
         readers = list(dict.fromkeys(name for name, _ in cells))
         asked = places_of(chain, rendered, written, folds, apart, settings)
         found = read([chain.stage(name) for name in readers], written.ids, asked, layers, len(rendered), settings)

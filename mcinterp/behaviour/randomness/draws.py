@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from mcinterp.behaviour.randomness import measures
 from mcinterp.behaviour.randomness.scores import Ends, Spelled, check_room, ending_tokens, spell, value_log_probs
 from mcinterp.behaviour.randomness.support import Question, questions
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
+from mcinterp.progress import Progress
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts, Rendering
 from mcinterp.results import describe, with_provenance
@@ -85,7 +85,7 @@ def value_table(
     columns = [[names.index(value) for value in question.support.values] for question in asked]
     table = np.full((len(stages), len(asked), len(names)), np.nan)
     places = [(s, p) for s in range(len(stages)) for p in range(len(asked))]
-    for s, p in tqdm(places, desc=what, unit="prompt", delay=2, disable=None):
+    for s, p in Progress(places, desc=what, unit="prompt"):
         table[s, p, columns[p]] = value_log_probs(stages[s], rendered.token_ids[p], spelled[p], ends).numpy()
     return table
 

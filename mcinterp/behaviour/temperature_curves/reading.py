@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm import tqdm
 
 from mcinterp import divergence
 from mcinterp.batching import batches
 from mcinterp.capture import Point, affordable_tokens, capture
 from mcinterp.chain import Stage
+from mcinterp.progress import Progress
 from mcinterp.scoring import LOGIT_BYTES, continuation_cells
 
 Ids = Sequence[int]
@@ -85,7 +85,7 @@ def each_chunk(
     texts, owners = list(rows_of), list(rows_of.values())
     sequences = [(*first, *ids) for first, ids in texts]
     listed = list(batches(sequences, max_tokens=affordable_tokens(stage, 1))) if texts else []
-    for batch in tqdm(listed, desc=f"{stage.name} reads", unit="batch", delay=2, disable=None):
+    for batch in Progress(listed, desc=f"{stage.name} reads", unit="batch"):
         lengths = [len(texts[index][1]) for index in batch.indices]
         which = np.repeat(list(batch.indices), lengths)
         steps = np.concatenate([np.arange(length) for length in lengths])
