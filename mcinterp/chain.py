@@ -167,6 +167,7 @@ def load_chain(
     names: Sequence[str] | None = None,
     placement: str = "auto",
     memory: float | None = None,
+    store: str = "auto",
 ) -> Chain:
     """Load checkpoints in order (base, SFT, DPO, RL, ...) and prove that they can be compared.
 
@@ -175,11 +176,12 @@ def load_chain(
     device maps (`auto`, `balanced`, or a JSON file). The dtype `auto` is float32 on CPU and the stored one elsewhere.
     `placement` says how weights are held (see `mcinterp.placement.memory`): all stages `together` in memory, `one` at
     a time, or layer by layer (`stream`); `auto` takes the first that fits, in at most `memory` GB where that is given.
+    Activations that wait on disk for other stages are kept as they are, or in the dtype `store`.
 
     Raises `AlignmentError` where shapes or vocabularies differ (before any weight is read), `InputError` for a
     checkpoint that cannot be found or read.
     """
-    chain = open_chain(stages, device=device, dtype=dtype, names=names, placement=placement, memory=memory)
+    chain = open_chain(stages, device=device, dtype=dtype, names=names, placement=placement, memory=memory, store=store)
     for stage in Progress(chain.stages, desc="loading", unit="checkpoint"):
         assert stage.bridge is not None
     return chain
@@ -193,6 +195,7 @@ def open_chain(
     names: Sequence[str] | None = None,
     placement: str = "auto",
     memory: float | None = None,
+    store: str = "auto",
 ) -> Chain:
     """A chain whose weights are read when they are first used; options and errors are those of `load_chain`."""
     if isinstance(stages, Mapping):
@@ -204,7 +207,7 @@ def open_chain(
     chosen = [torch_dtype(name, c, placed) for name, c, placed in zip(dtypes, checkpoints, devices, strict=True)]
     estimate = estimated(checkpoints, devices, chosen, placement=placement, memory=memory)
     log.info("%s", estimate)
-    hold = Hold(estimate.placement, estimate.spare)
+    hold = Hold(estimate.placement, estimate.spare, None if store == "auto" else dtype_named(store))
     opened = zip(checkpoints, devices, chosen, strict=True)
     return Chain(
         stages=tuple(Stage(c.name, c, placed, kind, alignment.vocabulary, hold) for c, placed, kind in opened),
@@ -226,6 +229,11 @@ def torch_dtype(name: str, checkpoint: Checkpoint, device: str) -> torch.dtype:
     if name == "auto":
         stored = getattr(checkpoint.config, "dtype", None)
         return torch.float32 if device == "cpu" or stored is None else stored
+    return dtype_named(name)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """A dtype by name."""
     if name not in DTYPES:
         raise InputError(f"dtype {name!r} is unknown; give auto, {', '.join(DTYPES)}.")
     return DTYPES[name]

@@ -147,7 +147,7 @@ def stored_rows(
     chain: Chain, sequences: Sequences, points: Sequence[Point], positions: PositionSet, listed: list[Batch], what: str
 ) -> Iterator[ChunkOfRows]:
     """The same where stages take turns in memory: each is read once, and its rows wait on disk for the others'."""
-    store = ActivationStore()
+    store = ActivationStore(dtype=chain.hold.store)
     wanted = [wanted_cells(sequences, batch, positions) for batch in listed]
     hooks = [point.hook for point in points]
     for number, stage in enumerate(Progress(chain.stages, desc=what, unit="stage")):

@@ -155,13 +155,13 @@ class KeyStore:
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Store what came (over group, head, slot, width) and give what is attended to."""
-        own = self.rows(self.ids, keys.shape[1])
+        own = self.rows(self.ids, keys.shape[1]).to(keys.device)
         self.keys, self.values = self.stored(self.keys, keys, own), self.stored(self.values, values, own)
         if self.stop:
             raise ProjectionsDone
         if self.wanted is None:
             return keys, values
-        picked = self.rows(self.wanted, keys.shape[1])
+        picked = self.rows(self.wanted, keys.shape[1]).to(keys.device)
         return self.keys[picked], self.values[picked]
 
     @staticmethod
@@ -171,8 +171,9 @@ class KeyStore:
 
     def stored(self, store: torch.Tensor | None, new: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """The store with new rows in it, flat: one for each token and head, so that reading is a single copy."""
-        if store is None or store.shape[1] != new.shape[3] or len(store) != (self.n_tokens + 1) * new.shape[1]:
-            store = new.new_zeros((self.n_tokens + 1) * new.shape[1], new.shape[3])
+        shape = ((self.n_tokens + 1) * new.shape[1], new.shape[3])
+        if store is None or store.shape != shape or store.device != new.device:
+            store = new.new_zeros(*shape)
         return store.index_copy_(0, rows.flatten(), new.reshape(-1, new.shape[3]))
 
     def get_seq_length(self, *_: Any) -> int:

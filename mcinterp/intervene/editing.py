@@ -149,7 +149,8 @@ class Editor:
             here = [target for target in group.targets if self.slots[target.id] >= 0]
             if here:
                 changed = activation.clone() if changed is None else changed
-                self.put(changed, place, here, self.values(place, group, here), group.part)
+                values = self.values(place, group, here).to(changed.device)
+                self.put(changed, place, here, values, group.part)
                 self.applied += len(here)
         return changed
 
@@ -184,10 +185,10 @@ class Editor:
             flat = activation.reshape(-1, *activation.shape[2:])
             return flat[torch.from_numpy(slots).to(activation.device)]
         entry = self.current()
-        group, slot = self.cells(slots, activation.shape[2])
-        seen = activation[group, :, slot] * entry.visible[group, slot].unsqueeze(1)
+        group, slot = self.cells(slots, activation.shape[2], activation.device)
+        seen = activation[group, :, slot] * entry.visible.to(activation.device)[group, slot].unsqueeze(1)
         by_column = seen.new_zeros(len(slots), activation.shape[1], self.tokens.width)
-        columns = entry.key_column[group].unsqueeze(1).expand_as(seen)
+        columns = entry.key_column.to(activation.device)[group].unsqueeze(1).expand_as(seen)
         return by_column.scatter_add_(2, columns, seen)
 
     def put(
@@ -201,12 +202,12 @@ class Editor:
         """Write new activations of some tokens."""
         slots = self.slots[[target.id for target in targets]]
         axis = SITES[place[0]].axis
-        group, slot = self.cells(slots, activation.shape[2 if axis == "pattern" else 1])
+        group, slot = self.cells(slots, activation.shape[2 if axis == "pattern" else 1], activation.device)
         chosen = None if part is None else torch.tensor(part, device=activation.device)
         if axis == "pattern":
             entry = self.current()
-            columns = entry.key_column[group].unsqueeze(1).expand(-1, values.shape[1], -1)
-            spread = values.gather(2, columns) * entry.visible[group, slot].unsqueeze(1)
+            columns = entry.key_column.to(activation.device)[group].unsqueeze(1).expand(-1, values.shape[1], -1)
+            spread = values.gather(2, columns) * entry.visible.to(activation.device)[group, slot].unsqueeze(1)
             if chosen is None:
                 activation[group, :, slot] = spread
             else:
@@ -216,10 +217,9 @@ class Editor:
         else:
             activation[group[:, None], slot[:, None], chosen] = values
 
-    def cells(self, slots: np.ndarray, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def cells(self, slots: np.ndarray, width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Group and slot of flat places."""
         group, slot = np.divmod(slots, width)
-        device = self.stage.device
         return torch.from_numpy(group).to(device), torch.from_numpy(slot).to(device)
 
     def current(self) -> Entry:

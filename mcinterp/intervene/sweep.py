@@ -168,7 +168,7 @@ class StageRun:
         out = run_layer(self.stage, self.recorded, layer, hidden, entry.sequence, entry.column, mask, self.store)
         self.editor.expect(layer, None)
         if out is not None:
-            self.hidden.index_copy_(0, entry.ids.flatten(), out.flatten(0, 1))
+            self.hidden.index_copy_(0, entry.ids.flatten(), out.flatten(0, 1).to(self.hidden.device))
 
     def mask(self, entry: Entry, allowed: torch.Tensor) -> torch.Tensor:
         """The mask of some tokens; layers of one kind share it as long as the same tokens enter."""

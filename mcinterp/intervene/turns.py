@@ -25,7 +25,7 @@ def run_in_turns(
     """The clean ends of every batch and its branches' distributions; see `mcinterp.intervene.sweep.run_sweep`."""
     alone = any(stage.hold.placement == "one" for stage in plan.chain.stages)
     for wave in waves(plan, batches):
-        store = ActivationStore()
+        store = ActivationStore(dtype=plan.chain.hold.store)
         sweeps = [
             lay_out(plan, batch, means, HeldOnDisk(store, n) if alone else Held()) for n, batch in enumerate(wave)
         ]

@@ -22,11 +22,13 @@ DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 class Hold:
     """How weights are held: `together`, `one` model of the group at a time, or layer by layer (`stream`).
 
-    `spare` bytes are left on the device with the least.
+    `spare` bytes are left on the device with the least. `store` is the dtype in which activations wait on disk for the
+    stages to come, their own unless it is given.
     """
 
     placement: str = "together"
     spare: int = 0
+    store: torch.dtype | None = None
     group: Group = field(default_factory=Group)
 
     @property

@@ -1,5 +1,7 @@
 """Weights read layer by layer or one model at a time give the numbers of weights in memory, bit for bit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import mcinterp
 from conftest import Build
 from mcinterp.chain import Chain, load_chain, load_pair
 from mcinterp.errors import InputError
+from mcinterp.placement.activation_store import ActivationStore
 from mcinterp.placement.residency import Residency, weights_of
 from mcinterp.placement.skeletons import residency_of
 from mcinterp.weights.tensors import slots_of
@@ -126,3 +129,35 @@ def test_half_precision_is_read_from_full(tiny: Build) -> None:
     read = [mcinterp.logit_lens(c, mcinterp.teacher_force(c, c.render(prompts), mcinterp.Decoding(0))) for c in chains]
     assert_same(*read)
     assert all(p.dtype == torch.bfloat16 for _, p in weights_of(chains[1].base.bridge.original_model))
+
+
+def test_activations_may_wait_in_half_precision(tiny: Build) -> None:
+    names = (str(tiny("llama")), str(tiny("llama", "tuned")))
+    whole, halved = load_pair(*names), load_pair(*names, placement="one", store="bfloat16")
+    prompts = mcinterp.Prompts.from_texts(TEXTS)
+    lenses = [mcinterp.logit_lens(c, mcinterp.teacher_force(c, c.render(prompts))) for c in (whole, halved)]
+    gap = abs(lenses[0]["entropy"] - lenses[1]["entropy"]).max().item()
+    assert 0 < gap < 0.05
+    patched = [mcinterp.patch(c, prompts, controls=False) for c in (whole, halved)]
+    assert 0 < abs(patched[0]["entropy"] - patched[1]["entropy"]).max().item() < 0.05
+    with pytest.raises(InputError, match="float32"):
+        load_pair(*names, store="int4")
+
+
+def test_what_waits_on_disk_is_checked(tmp_path: Path) -> None:
+    store = ActivationStore(tmp_path)
+    values = torch.randn(5, 7)
+    store.put("a", values)
+    store.put("b", torch.zeros(0, 3))
+    store.put("c", values.to(torch.bfloat16))
+    assert torch.equal(store.get("a"), values)
+    assert store.get("b").shape == (0, 3)
+    assert torch.equal(store.get("c"), values.to(torch.bfloat16))
+    assert "d" not in store
+    with open(store.file.name, "r+b") as damaged:
+        damaged.seek(8)
+        damaged.write(b"\x55")
+    with pytest.raises(InputError, match="damaged"):
+        store.get("a")
+    store.forget()
+    assert "a" not in store
