@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mcinterp.checkpoints import Checkpoint
-from mcinterp.errors import InputError
+from mcinterp.errors import InputError, quoted
 from mcinterp.readout import logit_multiplier, text_config
-from mcinterp.rendering import RenderedPrompts
+from mcinterp.rendering import RenderedPrompts, encode
 
 Verdict = Literal["same", "reported", "cut", "refused"]
 
@@ -47,7 +47,8 @@ class Alignment:
     def require(self) -> "Alignment":
         """The report itself if nothing is refused, else an `AlignmentError` about the first refused property."""
         for entry in self.refused:
-            pairs = ", ".join(f"{stage}: {value}" for stage, value in zip(self.stages, entry.values, strict=True))
+            shown = [shorten(value, 80) for value in entry.values]
+            pairs = ", ".join(f"{stage}: {value}" for stage, value in zip(self.stages, shown, strict=True))
             raise AlignmentError(f"the checkpoints differ in {entry.name} ({pairs}); {entry.remedy}.")
         return self
 
@@ -90,7 +91,7 @@ def prompt_ids_by_stage(stages: Sequence[str], prompts: Sequence[Sequence[Sequen
 
 def shorten(text: str, limit: int = 36) -> str:
     """Text on one line of at most `limit` characters."""
-    line = text.replace("\n", "\\n")
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 2 * limit])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -138,8 +139,13 @@ REPORTED: dict[str, Callable[[Any], Any]] = {
 
 
 def align_checkpoints(checkpoints: Sequence[Checkpoint]) -> Alignment:
-    """Compare configurations and tokenizers of all stages; refusals are in the report, not raised."""
+    """Compare configurations and tokenizers of all stages; refusals are in the report, not raised.
+
+    Raises `InputError` for a checkpoint that is none: no causal language model, or weight files that are not whole.
+    """
     configs = [text_config(checkpoint.config) for checkpoint in checkpoints]
+    for checkpoint in checkpoints:
+        checkpoint.require_weights()
     architectures = [checkpoint.config.architectures[0] for checkpoint in checkpoints]
     properties = [must_agree("architecture", architectures)]
     properties += [must_agree(name, [read(config) for config in configs]) for name, read in SHAPES.items()]
@@ -190,14 +196,14 @@ def align_tokenizers(checkpoints: Sequence[Checkpoint]) -> list[AlignedProperty]
 
 def begins_with_bos(tokenizer: Any) -> str:
     """Whether the tokenizer puts a BOS token before raw text of its own accord."""
-    ids = tokenizer("a").input_ids
+    ids = encode(tokenizer, "", "raw")
     return "yes" if tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id] else "no"
 
 
 def describe_template(tokenizer: Any) -> str:
     """The chat template's length and beginning, or that there is none."""
     template = tokenizer.chat_template
-    return "none" if not template else f"{len(template)} characters: {shorten(str(template), 24)}"
+    return "none" if not template else f"{len(str(template))} characters: {shorten(str(template), 24)}"
 
 
 def same_tokens(checkpoints: Sequence[Checkpoint]) -> AlignedProperty:
@@ -252,7 +258,8 @@ def same_prompt_ids(rendered: Sequence[RenderedPrompts]) -> AlignedProperty:
         if any(ids != each[0] for ids in each):
             where = next(p for p in range(max(map(len, each))) if len({ids[p : p + 1] for ids in each}) > 1)
             values = tuple(describe_token(stage, index, where) for stage in rendered)
-            name = f"the token ids of prompt {index} ({shorten(text)!r}) at position {where}"
+            prompt = rendered[0].prompt_index[index]
+            name = f"the token ids of prompt {prompt} ({quoted(text)}) at position {where}"
             remedy = "use one tokenizer (and one BOS rule) for all stages, another rendering, or leave this prompt out"
             return AlignedProperty(name, values, "refused", remedy)
     return AlignedProperty("prompt token ids", tuple(f"{len(rendered[0].texts)} prompts" for _ in rendered), "same")

@@ -20,8 +20,8 @@ from mcinterp.budget import allowed, halving
 from mcinterp.capture import Point, affordable_tokens, capture, residual_points
 from mcinterp.chain import Chain
 from mcinterp.lens_table import LensTable
+from mcinterp.passes import capture_by_layers
 from mcinterp.placement.activation_store import ActivationStore
-from mcinterp.placement.passes import capture_by_layers
 from mcinterp.progress import Progress
 from mcinterp.results import with_provenance
 from mcinterp.sequences import PositionSet, Sequences, provenance

@@ -5,9 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
-import jinja2
-
-from mcinterp.errors import InputError, first_line
+from mcinterp.errors import InputError, first_line, quoted
 
 Rendering = Literal["raw", "chat"]
 MARK = "mcinterp-message"
@@ -51,8 +49,8 @@ class RenderedPrompts:
         for index, ids in enumerate(self.token_ids):
             if len(ids) > context:
                 raise InputError(
-                    f"prompt {index} ({self.texts[index][:40]!r}) has {len(ids)} tokens and the context holds "
-                    f"{context}; shorten it or leave it out."
+                    f"prompt {self.prompt_index[index]} ({quoted(self.texts[index])}) has {len(ids)} tokens and the "
+                    f"context holds {context}; shorten it or leave it out."
                 )
         return self
 
@@ -64,18 +62,21 @@ def rendered_text(
     if rendering == "raw":
         return text
     template = chat_template or tokenizer.chat_template
+    if isinstance(template, Mapping):
+        template = template.get("default")
     if not template:
         raise InputError(
             "no stage has a chat template and one was asked for; render raw, or save a template with the tokenizer."
         )
     try:
-        return tokenizer.apply_chat_template(
+        rendered = tokenizer.apply_chat_template(
             list(conversation), chat_template=template, tokenize=False, add_generation_prompt=True
         )
-    except (jinja2.TemplateError, ValueError, TypeError) as error:
+    except Exception as error:  # a template is a program of the checkpoint's: it raises whatever it likes
         raise InputError(
-            f"the chat template cannot render {text[:40]!r} ({first_line(error)}); render raw or change the messages."
+            f"the chat template cannot render {quoted(text)} ({first_line(error)}); render raw or change the messages."
         ) from error
+    return str(rendered)
 
 
 def message_frames(
@@ -90,7 +91,13 @@ def message_frames(
 
 def encode(tokenizer: Any, text: str, rendering: str) -> list[int]:
     """Token ids: the tokenizer's own for raw text; a chat template brings its special tokens itself."""
-    return tokenizer(text, add_special_tokens=rendering == "raw").input_ids
+    try:
+        return tokenizer(text, add_special_tokens=rendering == "raw", verbose=False).input_ids
+    except Exception as error:  # the tokenizers library raises bare exceptions, for example for a missing unknown token
+        raise InputError(
+            f"{quoted(text)} has no tokens in this vocabulary ({first_line(error)}); leave it out, or save the "
+            f"tokenizer again."
+        ) from error
 
 
 def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
@@ -98,9 +105,13 @@ def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
     SentencePiece-like tokenizers write a leading space as `▁` and lose it when one token is decoded alone.
     """
-    pieces = tokenizer.convert_ids_to_tokens(list(ids))
-    texts = [tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False) for index in ids]
-    return [
-        f" {text}" if (piece or "").startswith("▁") and not text.startswith(" ") else text
-        for piece, text in zip(pieces, texts, strict=True)
-    ]
+    distinct = list(dict.fromkeys(ids))
+    pieces = tokenizer.convert_ids_to_tokens(distinct)
+    shown = {index: token_string(tokenizer, index, piece) for index, piece in zip(distinct, pieces, strict=True)}
+    return [shown[index] for index in ids]
+
+
+def token_string(tokenizer: Any, index: int, piece: str | None) -> str:
+    """One token as text; `piece` is how the vocabulary writes it."""
+    text = tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return f" {text}" if (piece or "").startswith("▁") and not text.startswith(" ") else text

@@ -14,8 +14,8 @@ from mcinterp.intervene.layout import Tokens
 from mcinterp.intervene.means import Means
 from mcinterp.intervene.plain import forward
 from mcinterp.intervene.sweep import StageRun
+from mcinterp.passes import BatchRun, Inputs
 from mcinterp.placement.loading import is_quantised
-from mcinterp.placement.passes import BatchRun, Inputs
 
 PROBE_TOKENS = 48
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}

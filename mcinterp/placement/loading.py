@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from mcinterp.checkpoints import Checkpoint, reading, refuse_broken_weights
 from mcinterp.errors import InputError, first_line
@@ -57,40 +56,25 @@ def load_bridge(checkpoint: Checkpoint, placed: str, dtype: torch.dtype, hold: H
 
 def load_mapped(checkpoint: Checkpoint, placed: str, dtype: torch.dtype) -> Any:
     """A checkpoint spread over devices (and disk) by accelerate; not yet tested on several GPUs."""
-    from transformer_lens.model_bridge import TransformerBridge
-
-    with reading(checkpoint, "its weights"):
-        folder = tempfile.TemporaryDirectory(prefix="mcinterp-offload-")
-        bridge = TransformerBridge.boot_transformers(
-            checkpoint.location,
-            revision=checkpoint.revision,
-            dtype=dtype,
-            device_map=device_map(placed),
-            offload_folder=folder.name,
-        )
+    folder = tempfile.TemporaryDirectory(prefix="mcinterp-offload-")
+    bridge = checkpoint.boot(dtype=dtype, device_map=device_map(placed), offload_folder=folder.name)
     object.__setattr__(bridge, "mcinterp_offload", folder)
-    return bridge.eval()
+    return bridge
 
 
 def load_quantised(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> Any:
     """A checkpoint that was saved quantised (bitsandbytes, or whatever transformers can load here)."""
-    from transformer_lens.model_bridge import TransformerBridge
-
     try:
         with reading(checkpoint, "its quantised weights"):
-            model = AutoModelForCausalLM.from_pretrained(
-                checkpoint.location, revision=checkpoint.revision, dtype=dtype, device_map={"": device}
-            )
-            bridge = TransformerBridge.boot_transformers(
-                checkpoint.location, hf_model=model, revision=checkpoint.revision
-            )
+            model = checkpoint.read_model(dtype=dtype, device_map={"": device})
+            bridge = checkpoint.boot(hf_model=model)
     except ImportError as error:
         raise InputError(
             f"checkpoint {checkpoint.spec!r} is quantised and what reads it is not installed ({first_line(error)}); "
             f"for bitsandbytes run `pip install mcinterp[quantised]`."
         ) from error
     refuse_broken_weights(checkpoint, bridge)
-    return bridge.eval()
+    return bridge
 
 
 def refuse_quantised(checkpoint: Checkpoint) -> None:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import psutil
 import torch
-from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM
 
-from mcinterp.checkpoints import Checkpoint, reading
+from mcinterp.checkpoints import Checkpoint
 from mcinterp.errors import InputError
 from mcinterp.readout import text_config
 
@@ -107,8 +105,7 @@ def estimated(
 
 def need_of(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> Need:
     """What one checkpoint's weights take in a dtype; as stored where it is quantised."""
-    with reading(checkpoint, "its configuration"), init_empty_weights():
-        model = AutoModelForCausalLM.from_config(checkpoint.config)
+    model = checkpoint.model_without_weights()
     width = torch.finfo(dtype).bits // 8
     quantised = getattr(checkpoint.config, "quantization_config", None)
     inside = sum(p.numel() for name, p in model.named_parameters() if is_inside(name))

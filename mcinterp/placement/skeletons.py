@@ -4,7 +4,9 @@ Where each tensor lies is what transformers and accelerate work out for a device
 that a checkpoint stores in another form (fused experts, say) are converted once into a temporary folder.
 """
 
+import ctypes
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from accelerate.hooks import remove_hook_from_module
-from transformers import AutoModelForCausalLM
 
 from mcinterp.checkpoints import Checkpoint, reading
 from mcinterp.errors import InputError
@@ -22,6 +22,7 @@ from mcinterp.placement.residency import STORED, Absent, Group, Keep, Residency,
 from mcinterp.readout import text_config
 
 RESIDENCY = "mcinterp_residency"
+ALLOCATOR = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)
 
@@ -32,24 +33,15 @@ def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: K
     Raises `InputError` for an adapter, a quantised checkpoint, and an architecture whose layers hold tensors that are
     made from several of the file's (joint query, key and value matrices).
     """
-    from transformer_lens.model_bridge import TransformerBridge
-
     refuse_unstreamable(checkpoint)
     folder = tempfile.TemporaryDirectory(prefix="mcinterp-layers-")
     with reading(checkpoint, "its weights"):
-        places = layers_of(empty_model(checkpoint))
-        model = AutoModelForCausalLM.from_pretrained(
-            checkpoint.location,
-            revision=checkpoint.revision,
-            dtype="auto",
-            device_map=on_disk(empty_model(checkpoint), places),
-            offload_folder=folder.name,
-        )
+        shapes = checkpoint.model_without_weights()
+        places = on_disk(shapes, layers_of(shapes))
+        model = checkpoint.read_model(dtype="auto", device_map=places, offload_folder=folder.name)
         release_from_accelerate(model, device, dtype)
         with refusing_joint_matrices(checkpoint):
-            bridge = TransformerBridge.boot_transformers(
-                checkpoint.location, hf_model=model, revision=checkpoint.revision
-            )
+            bridge = checkpoint.boot(hf_model=model)
     bridge.cfg.device = device
     layers = [list(slots_of(checkpoint, block)) for block in bridge.blocks]
     return attached(bridge, Residency(checkpoint.spec, layers, device, keep, group, folder))
@@ -96,12 +88,6 @@ def refuse_unstreamable(checkpoint: Checkpoint) -> None:
 def residency_of(bridge: Any) -> Residency | None:
     """How a bridge's layers are held; None where all of it is in memory."""
     return getattr(bridge, RESIDENCY, None)
-
-
-def empty_model(checkpoint: Checkpoint) -> torch.nn.Module:
-    """The checkpoint's architecture without any weight in memory."""
-    with init_empty_weights():
-        return AutoModelForCausalLM.from_config(checkpoint.config)
 
 
 def layers_of(model: torch.nn.Module) -> str:
@@ -163,5 +149,13 @@ def slots_of(checkpoint: Checkpoint, block: Any) -> Iterator[Slot]:
 
 def enter(residency: Residency, layer: int, block: Any, inputs: Any) -> None:
     """Before a layer runs: have its weights in place, unless something else stands in for it."""
-    if "forward" not in block.__dict__:
+    if "forward" not in block.__dict__ and layer not in residency.present:
         residency.enter(layer)
+        give_back()
+
+
+def give_back() -> None:
+    """Have what dropped layers took given back to the system; glibc keeps tensors of less than 32 MB for itself."""
+    trim = getattr(ALLOCATOR, "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 from transformers.utils.hub import cached_file
 
 from mcinterp.chain import Chain
@@ -86,7 +86,7 @@ def read_model(checkpoint: Checkpoint) -> Any:
         if checkpoint.adapter is not None:
             stored = getattr(checkpoint.config, "dtype", None) or torch.float32
             return checkpoint.merged_model("cpu", torch.float32).to(stored)
-        return AutoModelForCausalLM.from_pretrained(checkpoint.location, revision=checkpoint.revision, dtype="auto")
+        return checkpoint.read_model(dtype="auto")
 
 
 def put(model: Any, own: Mapping[str, torch.nn.Parameter], values: Mapping[str, torch.Tensor]) -> bool:

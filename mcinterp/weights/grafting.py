@@ -15,7 +15,7 @@ import torch
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.plan import Direction
-from mcinterp.placement.passes import BatchRun, recorded
+from mcinterp.passes import BatchRun, recorded
 from mcinterp.progress import Progress
 from mcinterp.weights.groups import Group, Member, tensors_from
 from mcinterp.weights.scalar import Judged, LogProbs, Reads, Scalar, inputs_of, log_probs_of, rows_of

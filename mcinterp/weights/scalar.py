@@ -16,7 +16,7 @@ from mcinterp.batching import Batch, batches
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.metrics import METRICS, Reading
-from mcinterp.placement.passes import BatchRun, Inputs, logits_of
+from mcinterp.passes import BatchRun, Inputs, logits_of
 from mcinterp.sequences import Sequences
 
 Scalar = Callable[[Reading], torch.Tensor]
