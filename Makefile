@@ -9,7 +9,7 @@ STEPS := runs/over_optimisation/checkpoints
 .PHONY: compare test slow lint figures bench lenses resolve clean
 
 compare: .venv/.installed
-	$(BIN)/mcinterp compare $(POCKET) --out $(RUN)
+	$(BIN)/mcinterp compare $(POCKET) --out $(RUN) --replace
 	@echo "The report is $(CURDIR)/$(RUN)/report.html"
 
 test: .venv/.tests-installed
@@ -26,13 +26,13 @@ lint: .venv/.lint-installed
 # Every picture that the README shows, from the pocket chain (half an hour on two cores); the benchmark draws its own.
 figures: compare
 	$(BIN)/mcinterp figures $(RUN) --out figures
-	$(BIN)/mcinterp locate pocket:base pocket:sft --out runs/where
+	$(BIN)/mcinterp locate pocket:base pocket:sft --out runs/where --replace
 	$(BIN)/mcinterp figures runs/where --out figures
-	$(BIN)/mcinterp behave $(POCKET) --out runs/behaviour
+	$(BIN)/mcinterp behave $(POCKET) --out runs/behaviour --replace
 	$(BIN)/mcinterp figures runs/behaviour --out figures
 	test -e $(STEPS) || $(BIN)/python -m mcinterp.organisms.steps --out $(STEPS) --threads 2
 	$(BIN)/mcinterp behave pocket:base $(STEPS)/step-* --battery over_optimisation \
-	  --prompts battery:over_optimisation-pocket --out runs/over_optimisation/steps
+	  --prompts battery:over_optimisation-pocket --out runs/over_optimisation/steps --replace
 	$(BIN)/mcinterp figures runs/over_optimisation/steps --out figures
 
 # Plants collapse in known sites and scores every method of localisation (about 20 minutes on two cores).

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-import torch
-
 from mcinterp.errors import InputError, first_line
 
 LEAST_SHARE = 2.0**-24
@@ -38,6 +36,8 @@ class Budget:
             )
         self.share /= 2
         log.warning("memory ran out (%s): batches are %s of their usual size from now on", why, self.share)
+        import torch
+
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -80,5 +80,7 @@ def halving(call: Callable[P, R]) -> Callable[P, R]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or here."""
+    import torch
+
     said = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in said for sign in SIGNS)

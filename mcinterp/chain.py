@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mcinterp.alignment import Alignment, align_checkpoints, align_prompts
-from mcinterp.checkpoints import Checkpoint, parse_chain, tensor_name
+from mcinterp.checkpoints import CAREFUL, Checkpoint, Trust, parse_chain, tensor_name
 from mcinterp.errors import InputError
 from mcinterp.placement.loading import Hold, is_device_map, load_bridge, usable_device
 from mcinterp.placement.memory import Estimate, estimated
@@ -168,6 +168,8 @@ def load_chain(
     placement: str = "auto",
     memory: float | None = None,
     store: str = "auto",
+    trust: Trust = CAREFUL,
+    lazy: bool = False,
 ) -> Chain:
     """Load checkpoints in order (base, SFT, DPO, RL, ...) and prove that they can be compared.
 
@@ -176,44 +178,31 @@ def load_chain(
     device maps (`auto`, `balanced`, or a JSON file). The dtype `auto` is float32 on CPU and the stored one elsewhere.
     `placement` says how weights are held (see `mcinterp.placement.memory`): all stages `together` in memory, `one` at
     a time, or layer by layer (`stream`); `auto` takes the first that fits, in at most `memory` GB where that is given.
-    Activations that wait on disk for other stages are kept as they are, or in the dtype `store`.
+    Activations that wait on disk for other stages are kept as they are, or in the dtype `store`. `trust` says whether
+    pickled weights are read and code of the checkpoints is run. With `lazy`, weights are read when they are first used.
 
     Raises `AlignmentError` where shapes or vocabularies differ (before any weight is read), `InputError` for a
     checkpoint that cannot be found or read.
     """
-    chain = open_chain(stages, device=device, dtype=dtype, names=names, placement=placement, memory=memory, store=store)
-    for stage in Progress(chain.stages, desc="loading", unit="checkpoint"):
-        assert stage.bridge is not None
-    return chain
-
-
-def open_chain(
-    stages: Sequence[str] | Mapping[str, str],
-    *,
-    device: PerStage = "cpu",
-    dtype: PerStage = "auto",
-    names: Sequence[str] | None = None,
-    placement: str = "auto",
-    memory: float | None = None,
-    store: str = "auto",
-) -> Chain:
-    """A chain whose weights are read when they are first used; options and errors are those of `load_chain`."""
     if isinstance(stages, Mapping):
         stages, names = list(stages.values()), list(stages)
-    checkpoints = parse_chain(list(stages), list(names) if names is not None else None)
+    checkpoints = parse_chain(list(stages), list(names) if names is not None else None, trust=trust)
     devices = [usable_device(each) for each in per_stage("device", device, len(checkpoints))]
     dtypes = per_stage("dtype", dtype, len(checkpoints))
     alignment = align_checkpoints(checkpoints).require()
     chosen = [torch_dtype(name, c, placed) for name, c, placed in zip(dtypes, checkpoints, devices, strict=True)]
     estimate = estimated(checkpoints, devices, chosen, placement=placement, memory=memory)
-    log.info("%s", estimate)
+    log.info("%s", estimate, extra={"told": True})
     hold = Hold(estimate.placement, estimate.spare, None if store == "auto" else dtype_named(store))
     opened = zip(checkpoints, devices, chosen, strict=True)
-    return Chain(
+    chain = Chain(
         stages=tuple(Stage(c.name, c, placed, kind, alignment.vocabulary, hold) for c, placed, kind in opened),
         alignment=alignment,
         estimate=estimate,
     )
+    for stage in Progress(() if lazy else chain.stages, desc="loading", unit="checkpoint"):
+        assert stage.bridge is not None
+    return chain
 
 
 def per_stage(what: str, values: PerStage, count: int) -> list[str]:

@@ -8,7 +8,7 @@ ways a layer is read. A difference is always tuned minus base.
 
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -17,11 +17,27 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from safetensors import SafetensorError
 
+from mcinterp.budget import BUDGET
 from mcinterp.errors import InputError, first_line
 from mcinterp.variables import variable
 
 VERSIONED = ("mcinterp", "torch", "transformers", "transformer-lens", "numpy")
+PARTIAL = ".partial"
+PROBE_BYTES = 2**20
+Ready = Callable[[], None]
+
+
+class Unwritable(InputError):
+    """A file that cannot be written: which one, the reason, and what to do."""
+
+    def __init__(self, path: str | Path, reason: str, remedy: str = "free space or give another place") -> None:
+        super().__init__(f"{path} cannot be written ({reason}); {remedy}.")
+        self.path, self.reason, self.remedy = path, reason, remedy
+
+    def __reduce__(self) -> tuple[type, tuple[str | Path, str, str]]:
+        return type(self), (self.path, self.reason, self.remedy)
 
 
 def describe(dataset: xr.Dataset) -> xr.Dataset:
@@ -41,7 +57,8 @@ def library_versions() -> dict[str, str]:
 
 def with_provenance(dataset: xr.Dataset, **provenance: Any) -> xr.Dataset:
     """The dataset with how it was made, as JSON in its attribute `provenance`."""
-    record = {"versions": library_versions(), **provenance}
+    halved = {"batch_share": BUDGET.share} if BUDGET.share != 1 else {}
+    record = {"versions": library_versions(), **halved, **provenance}
     return dataset.assign_attrs(provenance=json.dumps(record, sort_keys=True))
 
 
@@ -93,12 +110,12 @@ def difference(tuned: xr.Dataset, base: xr.Dataset) -> xr.Dataset:
         return left[numeric] - right[numeric]
 
 
-def save(dataset: xr.Dataset, path: str | Path) -> Path:
-    """Write a dataset as NetCDF, whole or not at all."""
+def save(dataset: xr.Dataset, path: str | Path, ready: Ready | None = None) -> Path:
+    """Write a dataset as NetCDF, whole or not at all; see `write_whole`."""
     packed = {
         str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars if dataset[name].dtype.kind in "fiu"
     }
-    return write_whole(path, lambda temporary: dataset.to_netcdf(temporary, engine="netcdf4", encoding=packed))
+    return write_whole(path, lambda file: dataset.to_netcdf(file, engine="netcdf4", encoding=packed), ready)
 
 
 def load(path: str | Path) -> xr.Dataset:
@@ -107,34 +124,65 @@ def load(path: str | Path) -> xr.Dataset:
         raise InputError(f"there is no results file {str(path)!r}; give one that a run has written.")
     try:
         return xr.load_dataset(path, engine="netcdf4")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"results file {str(path)!r} cannot be read ({first_line(error)}); run the analysis again."
         ) from error
 
 
-def write_whole(path: str | Path, write: Any) -> Path:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
+def write_whole(path: str | Path, write: Callable[[str], Any], ready: Ready | None = None) -> Path:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step, safe on the disk.
+
+    `ready` is called once the content is safe, before it takes its place. Raises `Unwritable` where the file cannot be
+    written; what stood there before is left.
+    """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
     try:
-        write(temporary)
+        write(str(temporary))
         os.chmod(temporary, 0o644)
+        flush(temporary)
+        if ready is not None:
+            ready()
         os.replace(temporary, target)
+        flush(target.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise Unwritable(target, why_unwritten(temporary, error)) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return target
 
 
-def write_text(path: str | Path, text: str) -> Path:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def why_unwritten(file: Path, error: Exception) -> str:
+    """The system's own reason; a library that does not say it is asked by writing a little more to the same file."""
+    if isinstance(error, OSError) and error.strerror and (error.errno or 0) > 0:
+        return error.strerror
+    try:
+        with open(file, "ab", buffering=0) as handle:
+            handle.write(bytes(PROBE_BYTES))
+            os.fsync(handle.fileno())
+    except OSError as own:
+        return own.strerror or first_line(own)
+    return first_line(error)
+
+
+def write_text(path: str | Path, text: str, ready: Ready | None = None) -> Path:
     """Write text, whole or not at all."""
-    return write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    return write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"), ready)
 
 
-def write_json(path: str | Path, value: Any) -> Path:
+def write_json(path: str | Path, value: Any, ready: Ready | None = None) -> Path:
     """Write plain data as indented JSON; numbers that are missing become null."""
-    return write_text(path, json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n")
+    return write_text(path, json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n", ready)
 
 
 def without_nan(value: Any) -> Any:

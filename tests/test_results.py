@@ -70,10 +70,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         Path(path).write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(
+        results.Unwritable, match="file cannot be written .disk full.; free space or give another place"
+    ):
         results.write_whole(tmp_path / "file", fail)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_file_takes_its_place_only_when_all_is_ready(tmp_path: Path) -> None:
+    results.write_text(tmp_path / "file", "old")
+    seen: list[str] = []
+    results.write_text(tmp_path / "file", "new", lambda: seen.append((tmp_path / "file").read_text()))
+    assert seen == ["old"]
+    assert (tmp_path / "file").read_text() == "new"
 
 
 def test_json_has_null_for_missing_numbers(tmp_path: Path) -> None:

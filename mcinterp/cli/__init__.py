@@ -14,8 +14,9 @@ from mcinterp.cli.lenses import add_fit_lens
 from mcinterp.cli.locating import add_locate, add_uncollapse
 from mcinterp.cli.options import Parser, question_parser
 from mcinterp.cli.patching import add_patch
-from mcinterp.cli.runs import add_figures, add_report, add_summary
+from mcinterp.cli.runs import add_figures, add_report, add_summary, add_verify
 from mcinterp.errors import InputError
+from mcinterp.progress import Progress
 
 DESCRIPTION = """\
 Where does mode collapse appear between a base language model and its tuned checkpoints?
@@ -48,6 +49,7 @@ OTHERS = {
     "report": (add_report, "write the report of a run again, or of several side by side"),
     "summary": (add_summary, "say in the terminal what a run found"),
     "figures": (add_figures, "write the pictures of a run as SVG and PNG"),
+    "verify": (add_verify, "check that every file of a run is as it was written"),
 }
 
 
@@ -69,7 +71,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 when it worked, 2 and one sentence on bad input."""
     options = parser().parse_args(arguments)
-    if getattr(options, "quiet", False):
+    Progress.silent = getattr(options, "quiet", False)
+    if Progress.silent:
         os.environ["TQDM_DISABLE"] = "1"
     try:
         options.call(options)

@@ -2,8 +2,8 @@
 
 import argparse
 
-from mcinterp.cli.headline import headline
-from mcinterp.cli.options import add_run_options, asked, numbers, out_of, sayer, words
+from mcinterp.cli.options import add_run_options, asked, numbers, out_of, words
+from mcinterp.cli.telling import how, tell
 
 
 def add_attribute(verb: argparse.ArgumentParser) -> None:
@@ -57,7 +57,5 @@ def run_attribute(options: argparse.Namespace) -> None:
         read_at=numbers(options.read_at, "--read-at") or (0,),
         **{name: getattr(options, name) for name in names},
     )
-    run = attribute(question, out_of(options), say=sayer(options))
-    if not options.quiet:
-        print(headline(run.read("summary.json")))
-        print(f"report: {run.path / 'report.html'}")
+    run = attribute(question, out_of(options), **how(options))
+    tell(options, run)

@@ -2,8 +2,8 @@
 
 import argparse
 
-from mcinterp.cli.headline import headline
-from mcinterp.cli.options import add_run_options, asked, out_of, sayer, words
+from mcinterp.cli.options import add_run_options, asked, out_of, words
+from mcinterp.cli.telling import how, tell
 
 
 def add_behave(verb: argparse.ArgumentParser) -> None:
@@ -23,7 +23,5 @@ def run_behave(options: argparse.Namespace) -> None:
     from mcinterp.jobs.behaving import EXPERIMENTS, BehaveQuestion, behave
 
     question = BehaveQuestion(**asked(options), battery=words(options.battery) or tuple(EXPERIMENTS))
-    run = behave(question, out_of(options), say=sayer(options))
-    if not options.quiet:
-        print(headline(run.read("summary.json")))
-        print(f"report: {run.path / 'report.html'}")
+    run = behave(question, out_of(options), **how(options))
+    tell(options, run)

@@ -2,8 +2,8 @@
 
 import argparse
 
-from mcinterp.cli.headline import headline
-from mcinterp.cli.options import add_run_options, asked, out_of, sayer, words
+from mcinterp.cli.options import add_run_options, asked, out_of, words
+from mcinterp.cli.telling import how, tell
 
 
 def add_compare(verb: argparse.ArgumentParser) -> None:
@@ -57,7 +57,5 @@ def run_compare(options: argparse.Namespace) -> None:
         written_by=options.written_by,
         tuned_lens=options.tuned_lens,
     )
-    run = compare(question, out_of(options), say=sayer(options))
-    if not options.quiet:
-        print(headline(run.read("summary.json")))
-        print(f"report: {run.path / 'report.html'}")
+    run = compare(question, out_of(options), **how(options))
+    tell(options, run)

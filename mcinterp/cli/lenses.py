@@ -2,7 +2,7 @@
 
 import argparse
 
-from mcinterp.cli.options import listed, sayer
+from mcinterp.cli.options import checkpoints_and_prompts, sayer
 
 
 def add_fit_lens(verb: argparse.ArgumentParser) -> None:
@@ -14,17 +14,11 @@ def add_fit_lens(verb: argparse.ArgumentParser) -> None:
 
 def run_fit_lens(options: argparse.Namespace) -> None:
     """`mcinterp fit-lens`."""
-    from mcinterp.chain import load_chain
-    from mcinterp.jobs.question import default_prompts
-    from mcinterp.prompts import Prompts
+    from mcinterp.jobs.question import Question, ask
     from mcinterp.tuned_lens import Fit, fit_chain
 
-    given = Prompts.named(options.prompts) if options.prompts else None
-    chain = load_chain(
-        [options.base, options.tuned, *options.stages], device=listed(options.device), dtype=listed(options.dtype)
-    )
-    rendered = chain.render(given or default_prompts(chain, options.template), options.template)
-    fitted = fit_chain(chain, rendered, options.out, Fit(samples=options.samples, seed=options.seed))
-    for stage, lens in zip(chain.stages, fitted, strict=True):
+    asked = ask(Question(**checkpoints_and_prompts(options)), say=sayer(options))
+    fitted = fit_chain(asked.chain, asked.rendered, options.out, Fit(samples=options.samples, seed=options.seed))
+    for stage, lens in zip(asked.chain.stages, fitted, strict=True):
         before, after = sum(lens.kl_before) / len(lens.kl_before), sum(lens.kl_after) / len(lens.kl_after)
         sayer(options)(f"{stage.name}: mean held-out KL(final || lens) {before:.3f} -> {after:.3f} nats")

@@ -2,8 +2,8 @@
 
 import argparse
 
-from mcinterp.cli.headline import headline
-from mcinterp.cli.options import add_run_options, asked, out_of, sayer, words
+from mcinterp.cli.options import add_run_options, asked, out_of, words
+from mcinterp.cli.telling import how, tell
 
 
 def add_locate(verb: argparse.ArgumentParser) -> None:
@@ -47,10 +47,8 @@ def run_locate(options: argparse.Namespace) -> None:
         controls=options.controls,
         verification=not options.no_verify,
     )
-    run = locate_collapse(question, out_of(options), say=sayer(options))
-    if not options.quiet:
-        print(headline(run.read("summary.json")))
-        print(f"report: {run.path / 'report.html'}")
+    run = locate_collapse(question, out_of(options), **how(options))
+    tell(options, run)
 
 
 def add_uncollapse(verb: argparse.ArgumentParser) -> None:

@@ -39,6 +39,24 @@ def question_parser() -> Parser:
         default="auto",
         help="float32, bfloat16, float16 or float64, or one a stage (default: float32 on cpu, else as stored)",
     )
+    shared.add_argument(
+        "--placement",
+        choices=["auto", "together", "one", "stream"],
+        default="auto",
+        help="how weights are held: in memory, one model at a time, or layer by layer (default: the first that fits)",
+    )
+    shared.add_argument("--memory", type=float, metavar="GB", help="use at most this much on each device")
+    shared.add_argument(
+        "--store", default="auto", metavar="DTYPE", help="how activations wait on disk (default: in their own dtype)"
+    )
+    shared.add_argument("--deterministic", action="store_true", help="deterministic algorithms only, no TF32")
+    shared.add_argument("--skip-bad", action="store_true", help="leave out prompts that cannot be used, and say which")
+    shared.add_argument(
+        "--allow-pickle", action="store_true", help="read pickled weights, with torch's restricted unpickler"
+    )
+    shared.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that a checkpoint brings; read it first"
+    )
     shared.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     shared.add_argument("--quiet", action="store_true", help="no progress and no closing lines")
     return shared
@@ -50,18 +68,42 @@ def add_run_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--attractor", metavar="TEXT", help="follow this token (default: the last stage's most likely one)"
     )
+    earlier = verb.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help="continue the run in the directory where it stopped")
+    earlier.add_argument("--replace", action="store_true", help="replace the run in the directory")
+    verb.add_argument(
+        "--shard-size", type=int, default=512, metavar="N", help="prompts computed and kept at a time (default: 512)"
+    )
+    verb.add_argument(
+        "--on", choices=["local", "ray"], default="local", help="where shards are computed (default: local)"
+    )
+    verb.add_argument("--parts", metavar="URL", help="where shards wait (default: in the run directory)")
+    verb.add_argument("--ray-address", metavar="HOST:PORT", help="a Ray cluster (default: RAY_ADDRESS, or a local one)")
+    verb.add_argument("--workers", type=int, metavar="N", help="Ray workers at most (default: as many as have room)")
 
 
-def asked(options: argparse.Namespace) -> dict[str, Any]:
-    """What every question is made of, as the command line gave it."""
+HELD = ("placement", "memory", "store", "deterministic", "skip_bad", "allow_pickle", "trust_remote_code")
+
+
+def checkpoints_and_prompts(options: argparse.Namespace) -> dict[str, Any]:
+    """What every question names, as the command line gave it."""
     return {
         "stages": (options.base, options.tuned, *options.stages),
         "prompts": options.prompts,
         "template": options.template,
-        "attractor": options.attractor,
         "device": listed(options.device),
         "dtype": listed(options.dtype),
         "seed": options.seed,
+        **{name: getattr(options, name) for name in HELD},
+    }
+
+
+def asked(options: argparse.Namespace) -> dict[str, Any]:
+    """The same for verbs that follow a token and write a run."""
+    return {
+        **checkpoints_and_prompts(options),
+        "attractor": options.attractor,
+        "shard_size": options.shard_size,
     }
 
 

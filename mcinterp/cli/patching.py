@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from mcinterp.cli.headline import headline
-from mcinterp.cli.options import add_run_options, asked, numbers, out_of, sayer, words
+from mcinterp.cli.options import add_run_options, asked, numbers, out_of, words
+from mcinterp.cli.telling import how, tell
 from mcinterp.errors import InputError
 
 NAMED_POSITIONS = ("last", "each", "all", "template", "content")
@@ -57,7 +57,7 @@ def add_patch(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--verify", type=int, default=8, metavar="N", help="run N random cells the plain way too (default: 8)"
     )
-    verb.add_argument("--memory", type=float, default=1.0, metavar="GB", help="for hidden states (default: 1)")
+    verb.add_argument("--batch-memory", type=float, default=1.0, metavar="GB", help="for hidden states (default: 1)")
     verb.add_argument("--generate", type=int, default=0, metavar="N", help="let the recipient write N tokens patched")
     verb.add_argument("--generate-prompts", type=int, default=8, metavar="N", help="after the first N (default: 8)")
     verb.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of what is written (default: 0)")
@@ -78,13 +78,11 @@ def run_patch(options: argparse.Namespace) -> None:
         directions=words(options.directions) or (),
         metrics=words(options.metrics),
         read_at=numbers(options.read_at, "--read-at") or (0,),
-        max_bytes=int(options.memory * 2**30),
+        max_bytes=int(options.batch_memory * 2**30),
         **{name: getattr(options, name) for name in AS_GIVEN},
     )
-    run = patch_checkpoints(question, out_of(options), say=sayer(options))
-    if not options.quiet:
-        print(headline(run.read("summary.json")))
-        print(f"report: {run.path / 'report.html'}")
+    run = patch_checkpoints(question, out_of(options), **how(options))
+    tell(options, run)
 
 
 AS_GIVEN = (

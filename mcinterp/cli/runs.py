@@ -1,4 +1,4 @@
-"""Verbs that work on runs that were written before: `mcinterp report`, `mcinterp summary` and `mcinterp figures`."""
+"""Verbs that work on runs that were written before: `mcinterp report`, `summary`, `figures` and `verify`."""
 
 import argparse
 
@@ -21,6 +21,12 @@ def add_figures(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("run", metavar="RUN_DIR", help="a directory that a run was written into")
     verb.add_argument("--out", metavar="DIR", required=True, help="where the pictures are written")
     verb.set_defaults(call=run_figures)
+
+
+def add_verify(verb: argparse.ArgumentParser) -> None:
+    """Arguments of `verify`."""
+    verb.add_argument("run", metavar="RUN_DIR", help="a directory that a run was written into")
+    verb.set_defaults(call=run_verify)
 
 
 def run_report(options: argparse.Namespace) -> None:
@@ -46,3 +52,12 @@ def run_figures(options: argparse.Namespace) -> None:
 
     for path in write_figures(Run.open(options.run), options.out):
         print(path)
+
+
+def run_verify(options: argparse.Namespace) -> None:
+    """`mcinterp verify`."""
+    from mcinterp.run import Run
+    from mcinterp.run.verifying import verified
+
+    for line in verified(Run.open(options.run)):
+        print(line)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from mcinterp.attribution.entropy_split import entropy_split
 from mcinterp.attribution.screen import attribution_patching
 from mcinterp.direction.attractor import attractor_direction
 from mcinterp.direction.steering import steer
+from mcinterp.engines.interface import Place
 from mcinterp.errors import InputError
 from mcinterp.head_scores import head_scores
-from mcinterp.jobs.question import Asked, Question, Say, ask, silent
+from mcinterp.jobs.job import LOCAL, Job, answer
+from mcinterp.jobs.question import Asked, Question, Say, silent
 from mcinterp.neurons.comparison import compare_neurons
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
+from mcinterp.run.writing import Existing
 from mcinterp.sequences import Sequences
 from mcinterp.summary.attribution import (
     dose_summary,
@@ -141,27 +145,58 @@ ANALYSES: dict[str, Callable[[Setting], xr.Dataset]] = {
     "neurons": of_neurons,
     "direction": of_direction,
 }
+BY_PROMPT = ("logits", "update", "grafts", "shapley", "entropy_split")
 PARTS = {"logits": ("attribution", "component"), "update": ("attribution", "component")}
 PARTS |= {"shapley": ("shapley", "component"), "entropy_split": ("shapley", "player")}
 
 
 def attribute(
-    question: AttributeQuestion, out: str | Path, *, prompts: Prompts | None = None, say: Say = silent
+    question: AttributeQuestion,
+    out: str | Path,
+    *,
+    prompts: Prompts | None = None,
+    say: Say = silent,
+    existing: Existing = "refuse",
+    place: Place = LOCAL,
 ) -> Run:
     """Attribute a collapse to parts of the models and write the run directory `out`.
 
-    Raises `InputError` for anything that does not exist, before an earlier run in the directory is replaced.
+    `existing` says what becomes of an earlier run there, `place` where shards are computed. Raises `InputError` for
+    anything that does not exist, before an earlier run in the directory is replaced.
     """
-    asked = ask(question, prompts, say)
-    Run.at(out)
-    one = Setting(asked, question, asked.sequences(question.read_at, question.written_by))
-    made = {}
+    return answer(
+        question, out, partial(attributed, question), prompts=prompts, say=say, existing=existing, place=place
+    )
+
+
+def attributed(question: AttributeQuestion, job: Job) -> dict[str, Any]:
+    """Every analysis that was asked for, and its entry of the summary."""
+    sequences, found = job.sequences(question.read_at, question.written_by), dict[str, Any]()
     for name in question.what:
-        say(f"attribution: {name}")
-        made[name] = ANALYSES[name](one)
-    run = asked.begin(out)
-    found = {name: summarised(name, run.save(name, dataset)) for name, dataset in made.items()}
-    return asked.finish(run, **found)
+        job.say(f"attribution: {name}")
+        measure = partial(analysed, question, name)
+        if sharded(question, name, job, sequences):
+            dataset = job.sharded(name, measure, sequences)
+        else:
+            dataset = job.made(name, lambda measure=measure: measure(job.asked, sequences))
+        found[name] = summarised(name, dataset)
+    return found
+
+
+def analysed(question: AttributeQuestion, name: str, asked: Asked, sequences: Sequences) -> xr.Dataset:
+    """One analysis of some sequences."""
+    return ANALYSES[name](Setting(asked, question, sequences))
+
+
+def sharded(question: AttributeQuestion, name: str, job: Job, sequences: Sequences) -> bool:
+    """Whether an analysis takes each prompt by itself, and every shard has all positions that are read.
+
+    `temperature` pools all prompts, `screen` and `logits` with neurons choose what is strongest over them; the rest
+    compares prompts with each other.
+    """
+    furthest = max(question.read_at)
+    reached = all(max(map(len, sequences.completions[start:stop])) >= furthest for start, stop in job.run.bounds)
+    return name in BY_PROMPT and reached and not (name == "logits" and question.neurons)
 
 
 def summarised(name: str, dataset: xr.Dataset) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +23,14 @@ from mcinterp.behaviour.strings import experiment as strings
 from mcinterp.behaviour.temperature_curves import experiment as temperature_curves
 from mcinterp.behaviour.template_effect import experiment as template_effect
 from mcinterp.chain import Chain
+from mcinterp.engines.interface import Place
 from mcinterp.errors import InputError
-from mcinterp.jobs.question import Question, Say, ask, fitting, silent
+from mcinterp.jobs.job import LOCAL, Job, answer
+from mcinterp.jobs.question import Question, Say, fitting, silent
 from mcinterp.prompts import Prompts
+from mcinterp.results import Unwritable
 from mcinterp.run import Run
+from mcinterp.run.writing import Existing
 from mcinterp.summary import behaviour as summaries
 
 POCKET = "-pocket"
@@ -78,12 +83,20 @@ class BehaveQuestion(Question):
             raise InputError(f"got experiments {list(self.battery)}; give some of {', '.join(EXPERIMENTS)}.")
 
 
-def behave(question: BehaveQuestion, out: str | Path, *, prompts: Prompts | None = None, say: Say = silent) -> Run:
+def behave(
+    question: BehaveQuestion,
+    out: str | Path,
+    *,
+    prompts: Prompts | None = None,
+    say: Say = silent,
+    existing: Existing = "refuse",
+    place: Place = LOCAL,
+) -> Run:
     """Run experiments, and write `NAME.nc` of each as it is made, then summary and report, into the directory `out`.
 
     An experiment that cannot be made of these checkpoints and prompts is left out, and the summary says why under
-    `refused`. Raises `InputError` for anything that does not exist, and where no experiment can be made, before an
-    earlier run in the directory is replaced.
+    `refused`. `existing` says what becomes of an earlier run there. Raises `InputError` for anything that does not
+    exist, and where no experiment can be made, before an earlier run in the directory is replaced.
     """
     named = Prompts.named(question.prompts) if prompts is None and question.prompts else prompts
     whole = {name: named or battery_of(name, question.stages) for name in question.battery}
@@ -93,21 +106,26 @@ def behave(question: BehaveQuestion, out: str | Path, *, prompts: Prompts | None
         chosen.update(whole if named else {name: fitting(each, chain) for name, each in whole.items()})
         return joined(list(chosen.values()))
 
-    asked = ask(question, fit, say)
-    run, found, refused = Run.at(out), dict[str, Any](), dict[str, str]()
+    return answer(question, out, partial(behaved, chosen), prompts=fit, say=say, existing=existing, place=place)
+
+
+def behaved(chosen: dict[str, Prompts], job: Job) -> dict[str, Any]:
+    """Every experiment that can be made, and its entry of the summary."""
+    found, refused = dict[str, Any](), dict[str, str]()
     for name, given in chosen.items():
-        say(f"behaviour: {name}")
+        job.say(f"behaviour: {name}")
         try:
-            dataset = measured(name, asked.chain, given)
+            dataset = job.made(name, partial(measured, name, job.chain, given))
+        except Unwritable:
+            raise
         except InputError as error:
             refused[name] = str(error)
-            say(f"without {name}: {error}")
+            job.say(f"without {name}: {error}")
             continue
-        run = run if found else asked.begin(out)
-        found[name] = summaries.of(name).summary(run.save(name, dataset))
+        found[name] = summaries.of(name).summary(dataset)
     if not found:
         raise InputError(" ".join(dict.fromkeys(refused.values())))
-    return asked.finish(run, behaviour=found, **({"refused": refused} if refused else {}))
+    return {"behaviour": found, **({"refused": refused} if refused else {})}
 
 
 def measured(name: str, chain: Chain, prompts: Prompts) -> xr.Dataset:

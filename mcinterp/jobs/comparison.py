@@ -2,30 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 from mcinterp.attention import attention_patterns
 from mcinterp.attractors import Search, find_attractors
 from mcinterp.attribution.direct import direct_logit_attribution
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
+from mcinterp.engines.interface import Place
 from mcinterp.errors import InputError
 from mcinterp.intervene.patching import BOTH, patch
-from mcinterp.jobs.locating import locate_steps, save_located
-from mcinterp.jobs.question import Asked, Question, Say, ask, silent
+from mcinterp.jobs.job import LOCAL, Job, answer
+from mcinterp.jobs.locating import locate_steps, located
+from mcinterp.jobs.question import Asked, Question, Say, silent
 from mcinterp.landmarks import landmark_positions, most_changed_prompts, onset
-from mcinterp.lens import Lens, common_lens, logit_lens, own_lens
-from mcinterp.localisation.locating import SPLIT, locate
+from mcinterp.lens import common_lens, logit_lens, own_lens
+from mcinterp.localisation.locating import SPLIT
 from mcinterp.prompts import Prompts
-from mcinterp.rendering import RenderedPrompts
 from mcinterp.run import Run
-from mcinterp.sequences import PositionSet, Sequences, teacher_force
+from mcinterp.run.writing import Existing
+from mcinterp.sequences import PositionSet, Sequences
 from mcinterp.summary.attribution import parts_summary
 from mcinterp.summary.effects import patch_summary
 from mcinterp.summary.lens import attractor_summary, lens_summary
-from mcinterp.summary.locate import locate_summary
-from mcinterp.tuned_lens import FILE, Fit, fit_chain, load_tuned_lens, tuned_lens
+from mcinterp.tuned_lens import FILE, Fit, TunedLens, fit_chain, load_tuned_lens, tuned_lens
 from mcinterp.weights.update import update_attribution
 
 ATTENTION_PROMPTS = 3
@@ -49,43 +53,68 @@ class CompareQuestion(Question):
             raise InputError(f"got analyses {list(self.only)}; give some of {', '.join(ANALYSES)}.")
 
 
-def compare(question: CompareQuestion, out: str | Path, *, prompts: Prompts | None = None, say: Say = silent) -> Run:
+def compare(
+    question: CompareQuestion,
+    out: str | Path,
+    *,
+    prompts: Prompts | None = None,
+    say: Say = silent,
+    existing: Existing = "refuse",
+    place: Place = LOCAL,
+) -> Run:
     """Compare checkpoints layer by layer and write the run directory `out`.
 
-    `prompts` are used instead of those the question names. `say` receives a line at each step. Raises `InputError` for
-    anything wrong with checkpoints, prompts or directory, before the long work begins where that can be known.
+    `prompts` are used instead of those the question names. `say` receives a line at each step. `existing` says what
+    becomes of an earlier run in the directory, `place` where shards are computed. Raises `InputError` for anything
+    wrong with checkpoints, prompts or directory, before the long work begins where that can be known.
     """
-    asked = ask(question, prompts, say)
-    chain, rendered = asked.chain, asked.rendered
+    return answer(question, out, partial(compared, question), prompts=prompts, say=say, existing=existing, place=place)
+
+
+def compared(question: CompareQuestion, job: Job) -> dict[str, Any]:
+    """Every analysis that was asked for, and its entries of the summary."""
+    chain, found = job.chain, dict[str, Any]()
     writer = chain.stage(question.written_by or chain.tuned.name).name
-    run, found = asked.begin(out), dict[str, Any]()
     if "lens" in question.only:
-        sequences = teacher_force(chain, rendered, question.decoding, by=writer)
-        found |= read_by_lenses(asked, question, run, sequences, say)
+        found |= read_by_lenses(job, question, writer)
     if "attractors" in question.only:
-        say("attractors across prompts")
-        attractors = find_attractors(chain, rendered, Search(seed=question.seed))
-        found["attractors"] = attractor_summary(run.save("attractors", attractors))
-    if "patch" in question.only:
-        say("patching across models")
-        patched = patch(chain, rendered, directions=base_and_each(chain), attractor=asked.attractor, seed=question.seed)
-        found["patch"] = patch_summary(run.save("patch", patched))
-    if "logits" in question.only:
-        say("attribution of logits")
-        written = direct_logit_attribution(
-            chain, rendered, by="component", against="plausible", attractor=asked.attractor
+        job.say("attractors across prompts")
+        search = Search(seed=question.seed)
+        found["attractors"] = attractor_summary(
+            job.made("attractors", lambda: find_attractors(chain, job.rendered, search))
         )
-        found["logits"] = parts_summary(run.save("logits", written), "attribution", "component")
+    if "patch" in question.only:
+        job.say("patching across models")
+        found["patch"] = patch_summary(job.sharded("patch", patched, job.plain))
+    if "logits" in question.only:
+        job.say("attribution of logits")
+        found["logits"] = parts_summary(job.sharded("logits", written, job.plain), "attribution", "component")
     if "update" in question.only:
-        say("attribution of the update")
-        update = update_attribution(chain, rendered, attractor=asked.attractor)
-        found["update"] = parts_summary(run.save("update", update), "attribution", "component")
+        job.say("attribution of the update")
+        found["update"] = parts_summary(job.sharded("update", updated, job.plain), "attribution", "component")
     if "locate" in question.only:
-        say("locating: gate, evidence, verification")
-        where = locate(chain, rendered, attractor=asked.attractor, held_out=SPLIT, seed=question.seed)
-        save_located(run, where)
-        found |= {**locate_summary(where), "steps": locate_steps(asked, "auto", say)}
-    return asked.finish(run, **found)
+        job.say("locating: gate, evidence, verification")
+        found |= job.together("located", lambda: located(job.asked, held_out=SPLIT))
+        found["steps"] = locate_steps(job, "auto")
+    return found
+
+
+def patched(asked: Asked, sequences: Sequences) -> xr.Dataset:
+    """The standard sweep between the base and every later stage."""
+    directions = base_and_each(asked.chain)
+    return patch(asked.chain, sequences, directions=directions, attractor=asked.attractor, seed=asked.question.seed)
+
+
+def written(asked: Asked, sequences: Sequences) -> xr.Dataset:
+    """Which components write the attractor."""
+    return direct_logit_attribution(
+        asked.chain, sequences, by="component", against="plausible", attractor=asked.attractor
+    )
+
+
+def updated(asked: Asked, sequences: Sequences) -> xr.Dataset:
+    """Which part of the update made it."""
+    return update_attribution(asked.chain, sequences, attractor=asked.attractor)
 
 
 def base_and_each(chain: Chain) -> tuple[str, ...]:
@@ -96,38 +125,46 @@ def base_and_each(chain: Chain) -> tuple[str, ...]:
     return tuple(name for stage in chain.names[1:] for name in (f"{base}_to_{stage}", f"{stage}_to_{base}"))
 
 
-def read_by_lenses(asked: Asked, question: CompareQuestion, run: Run, sequences: Sequences, say: Say) -> dict[str, Any]:
+def read_by_lenses(job: Job, question: CompareQuestion, writer: str) -> dict[str, Any]:
     """Every stage read by every lens, and what follows from it; saved, and summarised."""
-    chain = asked.chain
-    lenses = chosen_lenses(chain, question, asked.rendered, run, say)
-    say("logit lens: " + ", ".join(lens.name for lens in lenses))
-    read = logit_lens(chain, sequences, lenses=lenses, positions=question.positions, attractor=asked.attractor)
-    lens = run.save("lens", read)
-    run.save("landmarks", landmark_positions(lens))
-    depth = run.save("onset", onset(lens, seed=question.seed))
-    run.save("attention", attention_patterns(chain, sequences, prompts=most_changed_prompts(lens, ATTENTION_PROMPTS)))
+    sequences = job.completed(question.decoding, writer)
+    translators = chosen_translators(job, question)
+    job.say("logit lens: own, common" + (", tuned" if translators else ""))
+    lens = job.sharded("lens", partial(read, question.positions, translators), sequences)
+    job.made("landmarks", lambda: landmark_positions(lens))
+    depth = job.made("onset", lambda: onset(lens, seed=question.seed))
+    most = most_changed_prompts(lens, ATTENTION_PROMPTS)
+    job.made("attention", lambda: attention_patterns(job.chain, sequences, prompts=most))
     return lens_summary(lens, depth)
 
 
-def chosen_lenses(
-    chain: Chain, question: CompareQuestion, rendered: RenderedPrompts, run: Run, say: Say
-) -> Sequence[Lens]:
-    """The own and common lens, and the tuned lens asked for (`auto`: those beside the checkpoints)."""
-    plain = [own_lens(chain), common_lens(chain)]
-    wanted = question.tuned_lens
+def read(
+    positions: PositionSet, translators: Sequence[TunedLens] | None, asked: Asked, sequences: Sequences
+) -> xr.Dataset:
+    """Some sequences under the own and the common lens, and the tuned one where there are translators."""
+    chain = asked.chain
+    tuned = [tuned_lens(chain, translators)] if translators else []
+    lenses = [own_lens(chain), common_lens(chain), *tuned]
+    return logit_lens(chain, sequences, lenses=lenses, positions=positions, attractor=asked.attractor)
+
+
+def chosen_translators(job: Job, question: CompareQuestion) -> list[TunedLens] | None:
+    """The tuned lens asked for, stage by stage (`auto`: those beside the checkpoints, where there are some)."""
+    chain, wanted = job.chain, question.tuned_lens
     if wanted == "none":
-        return plain
+        return None
     if wanted == "fit":
-        say("fitting tuned lenses")
-        return [*plain, tuned_lens(chain, fit_chain(chain, rendered, run.path / "tuned_lens", question.fit))]
-    folders = [Path(s.checkpoint.location if wanted == "auto" else Path(wanted) / s.name) for s in chain.stages]
+        job.say("fitting tuned lenses")
+        root = job.run.folder("tuned_lens", lambda place: fit_chain(chain, job.rendered, place, question.fit))
+        folders = [root / stage.name for stage in chain.stages]
+    else:
+        folders = [Path(s.checkpoint.location if wanted == "auto" else Path(wanted) / s.name) for s in chain.stages]
     if wanted == "auto" and not all((folder / FILE).exists() for folder in folders):
-        return plain
+        return None
     try:
-        loaded = [load_tuned_lens(f / FILE, stage) for f, stage in zip(folders, chain.stages, strict=True)]
+        return [load_tuned_lens(f / FILE, stage) for f, stage in zip(folders, chain.stages, strict=True)]
     except InputError as error:
         if wanted != "auto":
             raise
-        say(f"without the tuned lens: {error}")
-        return plain
-    return [*plain, tuned_lens(chain, loaded)]
+        job.say(f"without the tuned lens: {error}")
+        return None

@@ -1,21 +1,26 @@
 """One sweep of cross-model patching as a job: what is asked on the command line, into a run directory."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
 from mcinterp.completions import Decoding
+from mcinterp.engines.interface import Place
 from mcinterp.intervene.cells import Heads, Neurons
 from mcinterp.intervene.held import generate_patched
 from mcinterp.intervene.patching import BOTH, GIGABYTE, STANDARD, patch
 from mcinterp.intervene.places import PositionChoice
 from mcinterp.intervene.running import Engine
 from mcinterp.intervene.sites import SiteName
-from mcinterp.jobs.question import Asked, Question, Say, ask, silent
+from mcinterp.jobs.job import LOCAL, Job, answer
+from mcinterp.jobs.question import Asked, Question, Say, silent
 from mcinterp.prompts import Prompts
 from mcinterp.run import Run
+from mcinterp.run.writing import Existing
+from mcinterp.sequences import Sequences
 from mcinterp.summary.effects import held_summary, patch_summary
 
 
@@ -49,30 +54,51 @@ class PatchQuestion(Question):
 
 
 def patch_checkpoints(
-    question: PatchQuestion, out: str | Path, *, prompts: Prompts | None = None, say: Say = silent
+    question: PatchQuestion,
+    out: str | Path,
+    *,
+    prompts: Prompts | None = None,
+    say: Say = silent,
+    existing: Existing = "refuse",
+    place: Place = LOCAL,
 ) -> Run:
     """Run a sweep and write `patch.nc` (and `held.nc`), the summary and the report into the run directory `out`.
 
-    Raises `InputError` for anything that does not exist, before an earlier run in the directory is replaced.
+    A shard's `shuffled` control takes its partners from the shard, and its `random` one numbers prompts within it.
+    `existing` says what becomes of an earlier run there. Raises `InputError` for anything that does not exist, before
+    an earlier run in the directory is replaced.
     """
-    asked = ask(question, prompts, say)
-    Run.at(out)
-    say("patching across models")
-    patched = sweep(asked, question)
-    held = write_held(asked, question) if question.generate else None
-    run = asked.begin(out)
-    found: dict[str, Any] = {"patch": patch_summary(run.save("patch", patched))}
-    if held is not None:
-        found["held"] = held_summary(run.save("held", held))
-    return asked.finish(run, **found)
+    return answer(question, out, partial(swept, question), prompts=prompts, say=say, existing=existing, place=place)
 
 
-def sweep(asked: Asked, question: PatchQuestion) -> xr.Dataset:
+def swept(question: PatchQuestion, job: Job) -> dict[str, Any]:
+    """The sweep and what is written under patches, and their entries of the summary."""
+    sequences = job.sequences(question.read_at, question.written_by)
+    job.say("patching across models")
+    whole = question.donor == "mean" or question.donor_prompts is not None or not apart(question, job, sequences)
+    if whole:
+        patched = job.made("patch", lambda: sweep(question, job.asked, sequences))
+    else:
+        patched = job.sharded("patch", partial(sweep, question), sequences)
+    found: dict[str, Any] = {"patch": patch_summary(patched)}
+    if question.generate:
+        found["held"] = held_summary(job.made("held", lambda: write_held(job.asked, question)))
+    return found
+
+
+def apart(question: PatchQuestion, job: Job, sequences: Sequences) -> bool:
+    """Whether every shard has the positions that are read, and those that are patched are named in its own terms."""
+    furthest = max(question.read_at)
+    reached = all(max(map(len, sequences.completions[start:stop])) >= furthest for start, stop in job.run.bounds)
+    return reached and (isinstance(question.positions, str) or not question.each_position)
+
+
+def sweep(question: PatchQuestion, asked: Asked, sequences: Sequences) -> xr.Dataset:
     """The sweep that a question asks for."""
     donors = asked.chain.render(Prompts.named(question.donor_prompts)) if question.donor_prompts else None
     return patch(
         asked.chain,
-        asked.sequences(question.read_at, question.written_by),
+        sequences,
         **shared(question),
         positions=question.positions,
         each_position=question.each_position,

@@ -1,22 +1,14 @@
 """What is asked of checkpoints, and what every job begins with: prompts read, checkpoints aligned."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from mcinterp.alignment import Alignment
 from mcinterp.chain import Chain, PerStage, load_chain
-from mcinterp.completions import Decoding
+from mcinterp.checkpoints import Trust
 from mcinterp.errors import InputError
-from mcinterp.intervene.inputs import as_sequences
 from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
-from mcinterp.results import write_json
-from mcinterp.run import SUMMARY, Run
-from mcinterp.sequences import Sequences, teacher_force
-from mcinterp.show.report import write_report
-from mcinterp.summary.opening import opening_summary
 
 LEAST_COMPLETION = 4
 Say = Callable[[str], None]
@@ -28,7 +20,13 @@ def silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class Question:
-    """Which checkpoints, on which prompts: what every job is asked. Numbers depend on nothing outside a question."""
+    """Which checkpoints, on which prompts: what every job is asked. Numbers depend on nothing outside a question.
+
+    Analyses that take each prompt by itself are made and kept `shard_size` rendered prompts at a time. `placement`,
+    `memory` and `store` say how weights are held (see `mcinterp.chain.load_chain`). With `skip_bad`, prompts that
+    cannot be used are left out and named in `run.json`. Pickled weights and code of checkpoints are refused unless
+    allowed.
+    """
 
     stages: tuple[str, ...]
     prompts: str | None = None
@@ -37,6 +35,19 @@ class Question:
     device: PerStage = "cpu"
     dtype: PerStage = "auto"
     seed: int = 0
+    shard_size: int = 512
+    placement: str = "auto"
+    memory: float | None = None
+    store: str = "auto"
+    deterministic: bool = False
+    skip_bad: bool = False
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+    @property
+    def trust(self) -> Trust:
+        """What checkpoints may do beyond being read."""
+        return Trust(pickled=self.allow_pickle, remote_code=self.trust_remote_code)
 
 
 @dataclass(frozen=True)
@@ -48,54 +59,53 @@ class Asked:
     rendered: RenderedPrompts
     alignment: Alignment
     attractor: int | None
-    source: str
+    given: Prompts
 
-    def sequences(self, read_at: Sequence[int], written_by: str | None = None) -> Sequences:
-        """The prompts, with a completion of one stage (the last unless named) as long as the read positions need."""
-        furthest = max(read_at, default=0)
-        if furthest < 1:
-            return as_sequences(self.chain, self.rendered)
-        return teacher_force(self.chain, self.rendered, Decoding(furthest), by=written_by)
-
-    def begin(self, out: str | Path) -> Run:
-        """Open the run directory, which replaces an earlier run there; see `Run.create`."""
-        run = Run.create(
-            out, {**asdict(self.question), "prompts": self.source, "n_prompts": len({*self.rendered.prompt_index})}
-        )
-        run.update(
-            alignment=self.alignment.to_dict(),
-            checkpoints=[s.checkpoint.provenance() | {"fingerprint": s.fingerprint} for s in self.chain.stages],
-        )
-        return run
-
-    def finish(self, run: Run, **found: Any) -> Run:
-        """Write the summary of what was found and the report, and say that the run is whole.
-
-        Entries of `prompts` are added to those of the prompts themselves.
-        """
-        opening = opening_summary(self.chain.names, self.rendered, self.alignment.to_dict())
-        more = found.pop("prompts", [{} for _ in opening["prompts"]])
-        prompts = [one | other for one, other in zip(opening["prompts"], more, strict=True)]
-        write_json(run.path / SUMMARY, {**opening, **found, "prompts": prompts})
-        write_report(run)
-        run.update(state="finished")
-        return run
+    @property
+    def source(self) -> str:
+        """Where the prompts came from."""
+        return self.given.source
 
 
 def ask(question: Question, prompts: Prompts | Callable[[Chain], Prompts] | None = None, say: Say = silent) -> Asked:
-    """Load what a question names and prove that it can be compared.
+    """Open what a question names and prove that it can be compared; weights are read when they are first used.
 
     `prompts`, or those that a function chooses for the loaded chain, are used instead of those the question names.
     Raises `InputError` for anything wrong with checkpoints or prompts; files are read before any checkpoint, so that a
     bad one costs no loading.
     """
-    named = Prompts.named(question.prompts) if prompts is None and question.prompts else prompts
-    chain = load_chain(question.stages, device=question.device, dtype=question.dtype)
+    skip = question.skip_bad
+    named = Prompts.named(question.prompts, skip_bad=skip) if prompts is None and question.prompts else prompts
+    chain = load_chain(
+        question.stages,
+        device=question.device,
+        dtype=question.dtype,
+        placement=question.placement,
+        memory=question.memory,
+        store=question.store,
+        trust=question.trust,
+        lazy=True,
+    )
     chosen = named(chain) if callable(named) else named
     given = chosen if chosen is not None else default_prompts(chain, question.template)
+    given = usable(given, chain, question.template, say) if skip else given
     rendered, alignment = chain.align(given, question.template)
     say(f"aligned: {len(chain.stages)} stages, {len(rendered)} prompts, vocabulary {alignment.vocabulary}")
-    return Asked(question, chain, rendered, alignment, attractor_token(chain, question.attractor), given.source)
+    return Asked(question, chain, rendered, alignment, attractor_token(chain, question.attractor), given)
+
+
+def usable(given: Prompts, chain: Chain, rendering: str, say: Say) -> Prompts:
+    """The prompts that every stage can read, and that leave room for a short completion; the others are named."""
+    kept = given.usable(
+        [stage.tokenizer for stage in chain.stages],
+        rendering,
+        chain.chat_template,
+        context=chain.alignment.context - LEAST_COMPLETION,
+        vocabulary=chain.alignment.vocabulary,
+    )
+    for line in kept.skipped:
+        say(f"left out: {line}")
+    return kept
 
 
 def default_prompts(chain: Chain, rendering: str = "raw") -> Prompts:

@@ -69,7 +69,7 @@ def test_the_command_line_attributes(tiny: Build, tmp_path: Path, capsys: pytest
     saved = load(tmp_path / "run" / "update.nc")
     assert (saved["head"] >= 0).sum() == 12
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["update"]["metric"] == "attractor_log_odds"
-    assert main([*arguments, "--out", str(tmp_path / "run"), "--what", "mood"]) == 2
+    assert main([*arguments, "--out", str(tmp_path / "run"), "--replace", "--what", "mood"]) == 2
     assert "got analyses ['mood']; give some of logits, update" in capsys.readouterr().err
     assert (tmp_path / "run" / "update.nc").exists()
 

@@ -40,9 +40,9 @@ def run(question: CompareQuestion, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_run_holds_its_question_its_analyses_and_its_pages(run: Run) -> None:
     names = {path.name for path in run.path.iterdir()}
     assert names == {
-        "run.json", "summary.json", "report.html", "tuned_lens",
-        "lens.nc", "landmarks.nc", "onset.nc", "attractors.nc", "attention.nc", "patch.nc",
-        "logits.nc", "update.nc", "gate.nc",
+        "run.json", "manifest.json", "log.txt", ".lock", "summary.json", "report.html", "tuned_lens", "located.json",
+        "steps.json", "completions.nc", "lens.nc", "landmarks.nc", "onset.nc", "attractors.nc", "attention.nc",
+        "patch.nc", "logits.nc", "update.nc", "gate.nc",
     }  # fmt: skip
     assert run.read("summary.json")["verdict"] == "none"  # noise is no collapse, and so has no sites
     record = run.read("run.json")
@@ -94,7 +94,7 @@ def test_entropies_are_those_of_plain_transformers(run: Run, tiny: Build) -> Non
 def test_running_again_replaces_and_repeats(question: CompareQuestion, run: Run) -> None:
     before = {name: load(run.path / f"{name}.nc") for name in ("lens", "onset", "attractors", "patch")}
     summary = (run.path / "summary.json").read_text()
-    again = compare(question, run.path, prompts=Prompts.from_texts(TEXTS))
+    again = compare(question, run.path, prompts=Prompts.from_texts(TEXTS), existing="replace")
     for name, dataset in before.items():
         assert dataset.equals(load(again.path / f"{name}.nc"))
     assert (again.path / "summary.json").read_text() == summary
@@ -139,7 +139,7 @@ def test_the_command_line_compares(tiny: Build, tmp_path: Path, capsys: pytest.C
     assert shown.out.rstrip().endswith("report.html")
     assert shown.err == ""
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["stages"] == ["llama-base", "sft"]
-    assert main([*arguments, "--out", str(tmp_path / "run"), "--max-new-tokens", "3", "--quiet"]) == 0
+    assert main([*arguments, "--out", str(tmp_path / "run"), "--max-new-tokens", "3", "--quiet", "--replace"]) == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "")
     (tmp_path / "run" / "report.html").unlink()
@@ -243,7 +243,9 @@ def test_every_later_stage_is_patched_against_the_base(run: Run) -> None:
 def test_only_the_named_analyses_are_made(tiny: Build, tmp_path: Path) -> None:
     arguments = ["compare", str(tiny("llama")), str(tiny("llama", "tuned")), "--out", str(tmp_path / "run"), "--quiet"]
     assert main([*arguments, "--only", "patch"]) == 0
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"run.json", "summary.json", "report.html", "patch.nc"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "run.json", "manifest.json", "log.txt", ".lock", "summary.json", "report.html", "patch.nc",
+    }  # fmt: skip
     page = (tmp_path / "run" / "report.html").read_text()
     assert 'id="patch"' in page
     assert 'id="depth"' not in page

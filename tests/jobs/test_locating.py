@@ -112,7 +112,7 @@ def test_a_chain_is_also_taken_step_by_step(tiny: Build, planted: Path, tmp_path
 def test_bad_requests_leave_an_earlier_run(run: Run, planted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run.path / "summary.json").read_bytes()
     for options in (["--held-out", "nowhere.txt"], ["--controls", "battery:none"], ["--attractor", "two words"]):
-        assert main(["locate", "pocket:base", str(planted), "--out", str(run.path), *options]) == 2
+        assert main(["locate", "pocket:base", str(planted), "--out", str(run.path), "--replace", *options]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert (run.path / "summary.json").read_bytes() == before
     with pytest.raises(InputError, match="give one of auto, last, divergence, sequence"):

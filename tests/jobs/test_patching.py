@@ -30,7 +30,9 @@ def test_a_run_holds_what_patch_returns(arguments: list[str], tmp_path: Path, ca
     assert "base_to_tuned, attractor_log_odds" in shown.out
     assert "engine: fast; own activations put back changed at most" in shown.out
     assert shown.err == ""
-    assert {path.name for path in out.iterdir()} == {"run.json", "summary.json", "report.html", "patch.nc"}
+    assert {path.name for path in out.iterdir()} == {
+        "run.json", "manifest.json", "log.txt", ".lock", "summary.json", "report.html", "patch.nc",
+    }  # fmt: skip
     saved = load(out / "patch.nc")
     pair = mcinterp.load_pair(arguments[1], arguments[2])
     again = mcinterp.patch(pair, PROMPTS.split("\n"), sites=("resid_pre", ("attn_out", "mlp_out")), layers=(0, 1))
@@ -101,7 +103,7 @@ def test_a_bad_request_is_one_sentence_and_leaves_the_last_run(
 ) -> None:
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "patch.nc").write_text("an earlier result")
-    assert main([*arguments, "--out", str(tmp_path), *options]) == 2
+    assert main([*arguments, "--out", str(tmp_path), "--replace", *options]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error

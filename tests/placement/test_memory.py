@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import Build
-from mcinterp.chain import load_pair, open_chain
+from mcinterp.chain import load_chain, load_pair
 from mcinterp.checkpoints import parse_checkpoint
 from mcinterp.errors import InputError
 from mcinterp.placement import memory
@@ -52,7 +52,7 @@ def test_devices_are_counted_apart() -> None:
 
 def test_the_estimate_is_said_before_anything_loads(tiny: Build, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="mcinterp")
-    chain = open_chain([str(tiny("llama")), str(tiny("llama", "tuned"))], memory=3.0)
+    chain = load_chain([str(tiny("llama")), str(tiny("llama", "tuned"))], memory=3.0, lazy=True)
     assert "held together (chosen)" in caplog.text
     assert "3.00 GB on cpu" in caplog.text
     assert not any("bridge" in stage.__dict__ for stage in chain.stages), "weights were read"
@@ -61,12 +61,12 @@ def test_the_estimate_is_said_before_anything_loads(tiny: Build, caplog: pytest.
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
 def test_a_limit_that_is_none_is_refused(tiny: Build, limit: float) -> None:
     with pytest.raises(InputError, match="positive"):
-        open_chain([str(tiny("llama")), str(tiny("llama", "tuned"))], memory=limit)
+        load_chain([str(tiny("llama")), str(tiny("llama", "tuned"))], memory=limit)
 
 
 def test_an_unknown_placement_is_refused(tiny: Build) -> None:
     with pytest.raises(InputError, match="together, one, stream"):
-        open_chain([str(tiny("llama")), str(tiny("llama", "tuned"))], placement="sideways")
+        load_chain([str(tiny("llama")), str(tiny("llama", "tuned"))], placement="sideways")
 
 
 def test_a_control_groups_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ def test_runs_of_different_analyses_tell_one_story(tiny: Build, run: Run, tmp_pa
 
 
 def test_an_unfinished_run_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Run.create(tmp_path / "run", {"stages": []})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
     assert main(["report", str(tmp_path / "run")]) == 2
     assert "give one that finished" in capsys.readouterr().err
 
