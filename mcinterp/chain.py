@@ -51,12 +51,14 @@ class Stage:
         """
         if self.loaded is not None:
             return self.loaded
-        return load_bridge(self.checkpoint, self.placed, self.dtype, self.hold)
+        with torch.inference_mode(False):
+            return load_bridge(self.checkpoint, self.placed, self.dtype, self.hold)
 
     @cached_property
     def readout(self) -> Readout:
         """The final norm and unembedding, cut to the chain's common vocabulary."""
-        return readout_of(self.bridge, self.vocabulary)
+        with torch.inference_mode(False):
+            return readout_of(self.bridge, self.vocabulary)
 
     @cached_property
     def device(self) -> str:

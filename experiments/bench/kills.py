@@ -107,6 +107,7 @@ def kill_and_resume(root: Path, kills: int, seed: int, only: str = ONLY) -> dict
         let_finish(command(folder, prompts, only, "--resume"))
         tally.differing += not same(root / "whole", folder)
         shutil.rmtree(folder)
+        print(asdict(tally), file=sys.stderr, flush=True)
     return {**asdict(tally), "seconds_uninterrupted": seconds, "only": only, "seed": seed}
 
 

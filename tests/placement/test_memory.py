@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import mcinterp
 from conftest import Build
 from mcinterp.chain import load_chain, load_pair
 from mcinterp.checkpoints import parse_checkpoint
@@ -101,3 +102,13 @@ def test_a_broken_device_map_is_refused(tiny: Build, tmp_path: Path) -> None:
             load_pair(*names, device=str(file))
     with pytest.raises(InputError, match="device map"):
         load_pair(*names, device=str(tmp_path / "none.json"))
+
+
+def test_weights_that_are_read_late_take_part_in_gradients(tiny: Build) -> None:
+    prompts = mcinterp.Prompts.from_texts(["yes or no", "Are bugs real?"])
+    found = []
+    for lazy in (False, True):
+        chain = load_chain([str(tiny("llama")), str(tiny("llama", "tuned"))], lazy=lazy)
+        completed = mcinterp.teacher_force(chain, chain.render(prompts), mcinterp.Decoding(2))
+        found.append(mcinterp.update_attribution(chain, completed, nodes=2)["attribution"])
+    assert (found[0] == found[1]).all()
