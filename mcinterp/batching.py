@@ -1,8 +1,8 @@
 """Ragged sequences as padded batches, masked by length and never by token id."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -11,6 +11,7 @@ from mcinterp.budget import allowed
 
 Side = Literal["left", "right"]
 Ids = Sequence[int]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,18 @@ def batches(sequences: Sequence[Ids], *, max_tokens: int, side: Side = "right") 
         chosen = order[start : start + max(1, most // longest)]
         yield pad([sequences[i] for i in chosen], indices=chosen, side=side)
         start += len(chosen)
+
+
+def waves(items: Iterable[Item], size: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
+    """Consecutive items whose sizes come to at most `most` together (one item at least)."""
+    waiting: list[Item] = []
+    total = 0
+    for item in items:
+        own = size(item)
+        if waiting and total + own > most:
+            yield waiting
+            waiting, total = [], 0
+        waiting.append(item)
+        total += own
+    if waiting:
+        yield waiting

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 
-from mcinterp.batching import Batch
+from mcinterp.batching import Batch, waves
 from mcinterp.capture import Point
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
@@ -151,8 +151,9 @@ def capture_by_layers(stage: Stage, batches: Sequence[Batch], hooks: Sequence[st
         if name in hooks:
             keep(number, name, activation)
 
-    for wave in waves(stage, batches, max_bytes):
-        runs = [(number, BatchRun(stage, Inputs(batches[number].tokens, batches[number].attention))) for number in wave]
+    width = int(stage.bridge.cfg.d_model) * stage.dtype.itemsize
+    for wave in waves(enumerate(batches), lambda each: width * each[1].tokens.numel(), max_bytes):
+        runs = [(number, BatchRun(stage, Inputs(batch.tokens, batch.attention))) for number, batch in wave]
         for layer in range(stage.n_layers):
             here = [name for name in wanted if name.startswith(f"blocks.{layer}.")]
             for number, run in runs:
@@ -164,19 +165,3 @@ def capture_by_layers(stage: Stage, batches: Sequence[Batch], hooks: Sequence[st
     missing = [name for name in wanted if name not in fired]
     if missing:
         raise LookupError(f"stage {stage.name!r}: the hooks {missing} did not fire; its architecture has no such site.")
-
-
-def waves(stage: Stage, batches: Sequence[Batch], max_bytes: int) -> Iterator[list[int]]:
-    """Numbers of batches whose hidden states fit in `max_bytes` together (one at least)."""
-    width = int(stage.bridge.cfg.d_model) * torch.finfo(stage.dtype).bits // 8
-    waiting: list[int] = []
-    size = 0
-    for number, batch in enumerate(batches):
-        own = batch.tokens.numel() * width
-        if waiting and size + own > max_bytes:
-            yield waiting
-            waiting, size = [], 0
-        waiting.append(number)
-        size += own
-    if waiting:
-        yield waiting

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 
+from mcinterp.batching import waves
 from mcinterp.intervene.editing import Held, HeldOnDisk
 from mcinterp.intervene.means import MeanTable
 from mcinterp.intervene.plan import Batch, Plan
@@ -24,7 +25,8 @@ def run_in_turns(
 ) -> Iterator[tuple[Batch, Ends | Finals]]:
     """The clean ends of every batch and its branches' distributions; see `mcinterp.intervene.sweep.run_sweep`."""
     alone = any(stage.hold.placement == "one" for stage in plan.chain.stages)
-    for wave in waves(plan, batches):
+    width = int(plan.chain.base.bridge.cfg.d_model) * sum(stage.dtype.itemsize for stage in plan.chain.stages)
+    for wave in waves(batches, lambda batch: width * tokens_of(plan, batch), plan.chain.hold.wave_bytes):
         store = ActivationStore(dtype=plan.chain.hold.store)
         sweeps = [
             lay_out(plan, batch, means, HeldOnDisk(store, n) if alone else Held()) for n, batch in enumerate(wave)
@@ -39,22 +41,6 @@ def run_in_turns(
                 yield sweep.batch, sweep.ends()
                 for finals in sweep.finals():
                     yield sweep.batch, finals
-
-
-def waves(plan: Plan, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
-    """Batches whose hidden states fit in memory together (one at least)."""
-    width = int(plan.chain.base.bridge.cfg.d_model) * sum(stage.dtype.itemsize for stage in plan.chain.stages)
-    waiting: list[Batch] = []
-    size = 0
-    for batch in batches:
-        own = width * tokens_of(plan, batch)
-        if waiting and size + own > plan.chain.hold.wave_bytes:
-            yield waiting
-            waiting, size = [], 0
-        waiting.append(batch)
-        size += own
-    if waiting:
-        yield waiting
 
 
 def tokens_of(plan: Plan, batch: Batch) -> int:

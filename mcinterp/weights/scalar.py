@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mcinterp import divergence
-from mcinterp.batching import Batch, batches
+from mcinterp.batching import Batch, batches, waves
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.metrics import METRICS, Reading
@@ -144,9 +144,8 @@ def distributions(stage: Stage, judged: Judged) -> Iterator[tuple[list[int], Log
         yield from ((reads.rows, log_probs_of(stage, reads)) for reads in listed)
         return
     width = int(stage.bridge.cfg.d_model) * stage.dtype.itemsize
-    wave = max(1, stage.hold.wave_bytes // (width * max(reads.batch.tokens.numel() for reads in listed)))
-    for start in range(0, len(listed), wave):
-        runs = [(reads, BatchRun(stage, inputs_of(reads))) for reads in listed[start : start + wave]]
+    for wave in waves(listed, lambda reads: width * reads.batch.tokens.numel(), stage.hold.wave_bytes):
+        runs = [(reads, BatchRun(stage, inputs_of(reads))) for reads in wave]
         for layer in range(stage.n_layers):
             for _, run in runs:
                 run.advance(layer)
