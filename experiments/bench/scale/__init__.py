@@ -1,0 +1,1 @@
+"""Models larger than memory, and models on a card: what they take, in bytes and in seconds."""
