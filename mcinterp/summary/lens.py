@@ -17,6 +17,8 @@ from mcinterp.landmarks import (
 )
 from mcinterp.results import token_text
 
+PER_STAGE = ("entropy", "attractor_probability", "attractor_rank", "attractor_log_odds")
+
 
 def lens_summary(lens: xr.Dataset, onset: xr.Dataset) -> dict[str, Any]:
     """What the lenses show: entropies with intervals, onset under every lens, and figures for every prompt.
@@ -119,39 +121,34 @@ def attractor_entry(one: xr.Dataset) -> dict[str, Any]:
 
 
 def prompt_entries(lens: xr.Dataset) -> list[dict[str, Any]]:
-    """One entry a prompt: completion, attractor, entropies, and where the stages part."""
-    marks = landmark_positions(lens)
-    return [prompt_entry(lens.isel(prompt=i), marks.isel(prompt=i)) for i in range(lens.sizes["prompt"])]
+    """One entry a prompt: completion, attractor, and at its last position what every stage says; where stages part."""
+    text_of, stages = token_text(lens), lens["stage"].values.tolist()
+    last = final_distribution(lens).sel(position=0)
+    read = {name: by_prompt(last[name]) for name in (*PER_STAGE, "attractor", "top_token")}
+    marks = {name: by_prompt(each) for name, each in landmark_positions(lens).data_vars.items()}
+    written = (lens["token_id"].values >= 0) & (lens["position"].values > 0)
+    return [
+        {
+            "completion": "".join(tokens[there]),
+            "attractor": text_of[int(read["attractor"][i])],
+            "attractor_id": int(read["attractor"][i]),
+            **{name: dict(zip(stages, read[name][i].tolist(), strict=True)) for name in PER_STAGE},
+            "top_token": {stage: text_of[int(read["top_token"][i, s, 0])] for s, stage in enumerate(stages)},
+            "landmarks": {
+                stage: landmark_entry({name: mark[i, s] for name, mark in marks.items()}, text_of)
+                for s, stage in enumerate(stages[1:])
+            },
+        }
+        for i, (tokens, there) in enumerate(zip(lens["token"].values, written, strict=True))
+    ]
 
 
-def prompt_entry(lens: xr.Dataset, marks: xr.Dataset) -> dict[str, Any]:
-    """The summary of one prompt, read at its last position."""
-    text_of = token_text(lens)
-    present = lens.sel(position=lens["token_id"] >= 0)
-    final = final_distribution(present)
-    last = final.sel(position=0)
-    stages = lens["stage"].values.tolist()
-    tokens = present["token"].values.tolist()
-    before = int((present["position"] <= 0).sum())
-    attractor = int(last["attractor"])
-
-    def per_stage(name: str) -> dict[str, Any]:
-        return dict(zip(stages, last[name].values.tolist(), strict=True))
-
-    return {
-        "completion": "".join(tokens[before:]),
-        "attractor": text_of[attractor],
-        "attractor_id": attractor,
-        "entropy": per_stage("entropy"),
-        "attractor_probability": per_stage("attractor_probability"),
-        "attractor_rank": per_stage("attractor_rank"),
-        "attractor_log_odds": per_stage("attractor_log_odds"),
-        "top_token": {s: text_of[int(last["top_token"].sel(stage=s)[0])] for s in stages},
-        "landmarks": {stage: landmark_entry(marks.sel(stage=stage), text_of) for stage in stages[1:]},
-    }
+def by_prompt(values: xr.DataArray) -> np.ndarray:
+    """Values with the prompts first and, where there is one, the stage second."""
+    return values.transpose("prompt", *(["stage"] if "stage" in values.dims else []), ...).values
 
 
-def landmark_entry(marks: xr.Dataset, text_of: Mapping[int, str]) -> dict[str, Any]:
+def landmark_entry(marks: Mapping[Any, Any], text_of: Mapping[int, str]) -> dict[str, Any]:
     """Where a stage's entropy gap is widest and where its greedy choice first parts from the base's."""
     parts = np.isfinite(float(marks["parting_position"]))
     return {
