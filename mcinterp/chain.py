@@ -65,10 +65,10 @@ class Stage:
         """The device of the embeddings, where tokens enter."""
         return str(self.bridge.cfg.device) if is_device_map(self.placed) else self.placed
 
-    def with_bridge(self, bridge: Any) -> "Stage":
-        """The stage with another bridge in the place of its own, read out as before."""
+    def with_bridge(self, bridge: Any, readout: Readout | None = None) -> "Stage":
+        """The stage with another bridge in the place of its own, read out as before unless a readout is given."""
         changed = replace(self, loaded=bridge)
-        changed.__dict__["readout"] = self.readout
+        changed.__dict__["readout"] = readout or self.readout
         return changed
 
     @property

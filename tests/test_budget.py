@@ -71,7 +71,8 @@ def test_an_analysis_goes_on_with_smaller_batches(
             np.testing.assert_allclose(split[name], whole[name], atol=2e-5, rtol=1e-4, err_msg=str(name))
 
 
-def test_a_sweep_goes_on_with_smaller_calls(pair: Chain) -> None:
+def test_a_sweep_goes_on_with_smaller_calls(pair: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcinterp.intervene.sweep.CALL_BYTES", 2**15)
     prompts = mcinterp.Prompts.from_texts(TEXTS)
     whole = mcinterp.patch(pair, prompts)
     with small_memory(pair, 64) as asked:
@@ -80,7 +81,8 @@ def test_a_sweep_goes_on_with_smaller_calls(pair: Chain) -> None:
     np.testing.assert_allclose(split["entropy"], whole["entropy"], atol=1e-5)
 
 
-def test_completions_go_on_with_smaller_batches(pair: Chain) -> None:
+def test_completions_go_on_with_smaller_batches(pair: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcinterp.completions.CACHE_BYTES", 2**18)
     whole = sequences(pair)
     with small_memory(pair, 50) as asked:
         split = sequences(pair)
@@ -88,7 +90,8 @@ def test_completions_go_on_with_smaller_batches(pair: Chain) -> None:
     assert split.completions == whole.completions
 
 
-def test_memory_that_never_suffices_is_said(pair: Chain) -> None:
+def test_memory_that_never_suffices_is_said(pair: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "LEAST_SHARE", 2.0**-3)
     with small_memory(pair, 0), pytest.raises(InputError, match="smallest batches"):
         mcinterp.logit_lens(pair, sequences(pair))
 

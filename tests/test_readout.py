@@ -30,7 +30,7 @@ def test_last_residual_reads_out_as_plain_transformers_says(tiny: Build, archite
 @pytest.mark.parametrize(("field", "value"), [("softcap", None), ("multiplier", 1.7)])
 def test_a_readout_that_is_not_the_models_is_refused(tiny: Build, field: str, value: float | None) -> None:
     stage = load_pair(str(tiny("gemma2")), str(tiny("gemma2", "tuned"))).tuned
-    broken = dataclasses.replace(stage, readout=dataclasses.replace(stage.readout, **{field: value}))
+    broken = stage.with_bridge(stage.bridge, dataclasses.replace(stage.readout, **{field: value}))
     with pytest.raises(InputError, match="log-probabilities .* nats away from the model's own"):
         capture(broken, pad([IDS]), [Point(0, "resid_post").hook])
 

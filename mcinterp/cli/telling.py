@@ -1,11 +1,13 @@
 """What every verb that writes a run tells its job besides the question, and says when it is done."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcinterp.cli.headline import headline
 from mcinterp.cli.options import sayer
-from mcinterp.run import REPORT, SUMMARY, Run
+
+if TYPE_CHECKING:
+    from mcinterp.run import Run
 
 
 def how(options: argparse.Namespace) -> dict[str, Any]:
@@ -17,8 +19,10 @@ def how(options: argparse.Namespace) -> dict[str, Any]:
     return {"existing": existing, "place": place, "say": sayer(options)}
 
 
-def tell(options: argparse.Namespace, run: Run) -> None:
+def tell(options: argparse.Namespace, run: "Run") -> None:
     """What a run found and where its report lies, unless silence was asked for."""
+    from mcinterp.run import REPORT, SUMMARY
+
     if options.quiet:
         return
     if run.made_before:

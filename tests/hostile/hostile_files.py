@@ -15,7 +15,7 @@ from mcinterp.errors import InputError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-MOST = 400
+MOST = 500
 
 
 def copied(folder: Path, target: Path) -> Path:

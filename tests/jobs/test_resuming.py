@@ -30,6 +30,9 @@ class Stopped(Exception):
     """Stands for whatever stops a process."""
 
 
+AFTER_TWO_SHARDS = 7
+
+
 def stopping(after: int) -> Callable[[str], None]:
     """Says nothing, and stops the process at a line."""
     lines = iter(range(after))
@@ -95,7 +98,7 @@ def test_what_was_made_is_not_made_again(
     lens = comparison.logit_lens
     monkeypatch.setattr(comparison, "logit_lens", lambda *given, **how: (calls.append(1), lens(*given, **how))[1])
     with pytest.raises(Stopped):
-        compare(question, tmp_path / "run", prompts=PROMPTS, say=stopping(6))
+        compare(question, tmp_path / "run", prompts=PROMPTS, say=stopping(AFTER_TWO_SHARDS))
     assert len(calls) == 2
     compare(question, tmp_path / "run", prompts=PROMPTS, existing="resume")
     assert len(calls) == 3
@@ -120,7 +123,7 @@ def test_a_torn_file_is_made_again(name: str, question: CompareQuestion, whole: 
 def test_a_torn_part_is_made_again(question: CompareQuestion, whole: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(Stopped):
-        compare(question, out, prompts=PROMPTS, say=stopping(6))
+        compare(question, out, prompts=PROMPTS, say=stopping(AFTER_TWO_SHARDS))
     parts = sorted((out / "parts").iterdir())
     assert [part.name for part in parts] == ["lens-0000.nc", "lens-0001.nc"]
     parts[0].write_bytes(parts[0].read_bytes()[:5000])
@@ -131,7 +134,7 @@ def test_a_torn_part_is_made_again(question: CompareQuestion, whole: Run, tmp_pa
 def test_parts_may_wait_elsewhere(question: CompareQuestion, whole: Run, tmp_path: Path) -> None:
     place = Place(parts="memory://parts")
     with pytest.raises(Stopped):
-        compare(question, tmp_path / "run", prompts=PROMPTS, say=stopping(6), place=place)
+        compare(question, tmp_path / "run", prompts=PROMPTS, say=stopping(AFTER_TWO_SHARDS), place=place)
     assert not (tmp_path / "run" / "parts").exists()
     compare(question, tmp_path / "run", prompts=PROMPTS, existing="resume", place=place)
     assert_same_runs(whole.path, tmp_path / "run")
