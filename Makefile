@@ -13,10 +13,10 @@ compare: .venv/.installed
 	@echo "The report is $(CURDIR)/$(RUN)/report.html"
 
 test: .venv/.tests-installed
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 slow: .venv/.tests-installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 lint: .venv/.lint-installed
 	$(BIN)/ruff format --check .

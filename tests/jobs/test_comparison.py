@@ -91,6 +91,7 @@ def test_entropies_are_those_of_plain_transformers(run: Run, tiny: Build) -> Non
             assert entry["attractor_probability"][stage] == pytest.approx(probability, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_running_again_replaces_and_repeats(question: CompareQuestion, run: Run) -> None:
     before = {name: load(run.path / f"{name}.nc") for name in ("lens", "onset", "attractors", "patch")}
     summary = (run.path / "summary.json").read_text()
@@ -195,6 +196,7 @@ def test_help_reads_from_the_top(capsys: pytest.CaptureFixture) -> None:
     assert "BASE TUNED [STAGE" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_real_entropies_are_those_of_plain_transformers(real: Path, tmp_path: Path) -> None:
     folders = [str(real / name) for name in ("own-gpt-base", "own-gpt-sft")]
     summary = compare(CompareQuestion(stages=tuple(folders)), tmp_path / "run").read("summary.json")

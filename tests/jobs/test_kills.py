@@ -50,6 +50,7 @@ def run_limited(arguments: list[str], limit: Callable[[], None] | None = None) -
     return subprocess.run(line, preexec_fn=limit, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_is_one_sentence(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))

@@ -65,6 +65,7 @@ def whole(question: CompareQuestion, tmp_path_factory: pytest.TempPathFactory) -
     return compare(question, tmp_path_factory.mktemp("runs") / "whole", prompts=PROMPTS)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_anywhere_ends_the_same(question: CompareQuestion, whole: Run, tmp_path: Path) -> None:
     told: list[str] = []
     compare(question, tmp_path / "told", prompts=PROMPTS, say=told.append)

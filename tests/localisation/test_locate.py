@@ -92,6 +92,7 @@ def test_pairs_are_grafts_of_both(pair: Chain) -> None:
     )
 
 
+@pytest.mark.slow
 def test_all_of_a_head_s_evidence_stands_beside_the_sites(planted: Chain) -> None:
     found = locate(planted, PROMPTS, heads=True, held_out=None, verification=False)
     heads = found.heads.sel(component=found.heads["head"] >= 0)
@@ -110,6 +111,7 @@ def test_verification_brings_everything_back_where_one_site_is_all(planted: Chai
     assert set(checked["part"].values.tolist()) == {"located", "held_out"}
 
 
+@pytest.mark.slow
 def test_weights_are_as_before(planted: Chain) -> None:
     before = [stage.fingerprint for stage in planted.stages]
     locate(planted, PROMPTS, held_out=None)

@@ -77,6 +77,7 @@ def test_a_limit_far_below_the_weights_gives_the_same_numbers(pairs: dict[int, F
     assert measure(deep, "stream", limit=limit)["digest"] == free["digest"]
 
 
+@pytest.mark.slow
 def test_streamed_layers_that_repeat_files_give_the_numbers_of_weights_in_memory(tmp_path: Path) -> None:
     out = tmp_path / "stream.json"
     done = bench("stream", "--shape", "tiny", "--device", "cpu", "--prompts", "2", "--tokens", "16", "--out", str(out))
@@ -89,6 +90,7 @@ def test_streamed_layers_that_repeat_files_give_the_numbers_of_weights_in_memory
     assert [row["reads_a_layer"] for row in record["analyses"].values()] == [[1, 1], [2, 2]]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_measured_beside_the_machines_ceilings(tmp_path: Path) -> None:
     out = tmp_path / "sweep.json"
     words = ("--shape", "tiny", "--device", "cpu", "--dtype", "float32", "--prompts", "2", "--tokens", "16")

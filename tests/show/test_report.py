@@ -138,6 +138,7 @@ def test_hovering_shows_what_a_mark_is(run: Run, open_page: OpenPage) -> None:
     assert "top tokens" in tooltip.inner_text()
 
 
+@pytest.mark.slow
 def test_two_runs_stand_side_by_side(tiny: Build, run: Run, tmp_path: Path, open_page: OpenPage) -> None:
     stages = (str(tiny("llama")), f"tuned={tiny('llama', 'tuned')}")
     question = CompareQuestion(stages=stages, decoding=Decoding(4), only=("lens",), seed=1)
@@ -197,6 +198,7 @@ def test_lens_cells_hold_what_the_dataset_says(run: Run) -> None:
     assert {c["panel"] for c in cells} == {"base", "tuned", "difference"}
 
 
+@pytest.mark.slow
 def test_a_run_that_read_few_positions_has_a_report_too(tiny: Build, tmp_path: Path) -> None:
     stages = (str(tiny("llama")), str(tiny("llama", "tuned")))
     for positions in ("last", "prompt", "completion"):

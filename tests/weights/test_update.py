@@ -154,6 +154,7 @@ def test_functions_of_a_reading_are_metrics(pair: Chain) -> None:
     np.testing.assert_allclose(found["attribution"].sum("component"), found["total"], rtol=0.05, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_eight_nodes_are_enough_for_the_shipped_stages(pocket: Chain) -> None:
     found = update_attribution(load_chain_of(pocket, 3), Prompts.battery("pocket"), nodes=8)
     assert found["stage"].values.tolist() == ["sft", "rl"]
