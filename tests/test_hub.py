@@ -43,7 +43,7 @@ def mcinterp(arguments: list[str], environment: dict[str, str], folder: Path) ->
 def test_hub_ids_load_with_their_revisions(offline: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("Are bugs real?\none\n")
     stages = ["lab/pair-base", "lab/pair-tuned", "later=lab/pair-tuned@step-2"]
-    options = ["--prompts", "p.txt", "--out", "run", "--max-new-tokens", "2"]
+    options = ["--prompts", "p.txt", "--out", "run", "--max-new-tokens", "2", "--only", "lens"]
     done = mcinterp(["compare", *stages, *options], offline, tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
