@@ -36,6 +36,7 @@ SHAPES = {
     "gpt_neox": {**WIDE, "rotary_pct": 0.5},
     "granite": {**GROUPED, "logits_scaling": 3.0, "residual_multiplier": 0.5},
     "cohere": {**GROUPED, "logit_scale": 0.25},
+    "mixtral": {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2},
 }
 
 Build = Callable[..., Path]

@@ -17,7 +17,7 @@ from mcinterp.placement.skeletons import residency_of
 from mcinterp.weights.tensors import slots_of
 
 TEXTS = ["Are bugs real?", "yes or no", "a: 1, b: 2, c:", "Pick a number"]
-SPLIT = ("llama", "qwen2", "gemma2", "olmo2", "granite", "cohere")
+SPLIT = ("llama", "qwen2", "gemma2", "olmo2", "granite", "cohere", "mixtral")
 JOINT = ("gpt2", "gpt_neox")
 IN_TURNS = ("one", "stream")
 
