@@ -36,8 +36,8 @@ SHAPES = {
     "gpt_neox": {**WIDE, "rotary_pct": 0.5},
     "granite": {**GROUPED, "logits_scaling": 3.0, "residual_multiplier": 0.5},
     "cohere": {**GROUPED, "logit_scale": 0.25},
-    "mixtral": {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2},
 }
+EXPERTS = {"mixtral": {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}}
 
 Build = Callable[..., Path]
 
@@ -60,7 +60,7 @@ def save_checkpoint(
     """A random checkpoint, or another one's weights with a little noise."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(
-        architecture, **{**SHAPES[architecture], **changes}, bos_token_id=0, eos_token_id=1, pad_token_id=1
+        architecture, **{**(SHAPES | EXPERTS)[architecture], **changes}, bos_token_id=0, eos_token_id=1, pad_token_id=1
     )
     model = AutoModelForCausalLM.from_config(config)
     if noise_of is not None:
