@@ -121,6 +121,7 @@ def test_verdicts_are_judged_and_a_place_where_nothing_is_planted_is_not(
     assert found["truth"].values.tolist() == ["3.mlp", ""]
 
 
+@pytest.mark.slow
 def test_worker_processes_answer_the_same(plants: list[Plant], root: Path, tmp_path: Path) -> None:
     here, there = (ran(plants[:1], root, tmp_path / str(n), *CHEAP, processes=n) for n in (1, 2))
     for name in ("top_1", "auroc", "share_on_truth"):

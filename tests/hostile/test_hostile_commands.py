@@ -114,6 +114,7 @@ NASTY = [
 ]
 
 
+@pytest.mark.slow
 def test_strange_prompts_run_and_are_escaped(tiny: Build, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text("\n".join(json.dumps({"text": text, "note": text}) for text in [*NASTY, NASTY[0]]))

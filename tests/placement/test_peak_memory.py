@@ -105,6 +105,7 @@ def test_a_sweep_is_measured_beside_the_machines_ceilings(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("verb", ["sweep", "stream"])
+@pytest.mark.slow
 def test_a_missing_gpu_is_said_in_a_sentence(verb: str) -> None:
     import torch
 
