@@ -1,7 +1,8 @@
 """Models built without the weights of their layers, which `mcinterp.placement.residency` reads when they run.
 
 Where each tensor lies is what transformers and accelerate work out for a device map with the layers on disk; tensors
-that a checkpoint stores in another form (fused experts, say) are converted once into a temporary folder.
+that a checkpoint stores in another form (fused experts), or that TransformerLens makes of a joint matrix (queries, keys
+and values of GPT-2 and GPT-NeoX), are written once into a temporary folder.
 """
 
 import ctypes
@@ -9,12 +10,13 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.hooks import remove_hook_from_module
+from safetensors.torch import save_file
 
 from mcinterp.checkpoints import Checkpoint, reading
 from mcinterp.errors import InputError
@@ -30,8 +32,7 @@ logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)
 def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: Keep, group: Group) -> Any:
     """A checkpoint as a TransformerBridge whose layers are read when they run; embeddings and readout are in memory.
 
-    Raises `InputError` for an adapter, a quantised checkpoint, and an architecture whose layers hold tensors that are
-    made from several of the file's (joint query, key and value matrices).
+    Raises `InputError` for an adapter and a quantised checkpoint.
     """
     refuse_unstreamable(checkpoint)
     folder = tempfile.TemporaryDirectory(prefix="mcinterp-layers-")
@@ -39,10 +40,11 @@ def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: K
         shapes = checkpoint.model_without_weights()
         places = on_disk(shapes, layers_of(shapes))
         model = checkpoint.read_model(dtype="auto", device_map=places, offload_folder=folder.name)
+        bridge = checkpoint.boot(hf_model=model)
         release_from_accelerate(model, device, dtype)
-        with refusing_joint_matrices(checkpoint):
-            bridge = checkpoint.boot(hf_model=model)
-    bridge.cfg.device = device
+        bridge.cfg.device = device
+        for number, block in enumerate(bridge.blocks):
+            put_on_disk(block, Path(folder.name) / f"split-{number}.safetensors", device)
     layers = [list(slots_of(checkpoint, block)) for block in bridge.blocks]
     return attached(bridge, Residency(checkpoint.spec, layers, device, keep, group, folder))
 
@@ -55,21 +57,21 @@ def attached(bridge: Any, residency: Residency) -> Any:
     return bridge.eval()
 
 
-def joint(checkpoint: Checkpoint) -> InputError:
-    """What is said of layers whose tensors TransformerLens makes of others."""
-    return InputError(
-        f"checkpoint {checkpoint.spec!r}: its layers hold tensors that lie in no file as they are (a joint matrix of "
-        f"queries, keys and values, say), so they cannot be read one by one; hold the weights together in memory."
-    )
-
-
-@contextmanager
-def refusing_joint_matrices(checkpoint: Checkpoint) -> Iterator[None]:
-    """Turn what the bridge says of joint matrices whose values are on disk into a sentence."""
-    try:
-        yield
-    except (LookupError, RuntimeError, ValueError, NotImplementedError) as error:
-        raise joint(checkpoint) from error
+def put_on_disk(block: Any, file: Path, device: str) -> None:
+    """Take what TransformerLens made of a layer's tensors (queries, keys, values of a joint matrix) out of memory."""
+    made = [
+        (module, name, parameter)
+        for module in block.modules()
+        for name, parameter in module._parameters.items()
+        if parameter is not None and not parameter.is_meta
+    ]
+    if not made:
+        return
+    save_file({str(n): parameter.detach().cpu().contiguous() for n, (*_, parameter) in enumerate(made)}, file)
+    for number, (module, name, parameter) in enumerate(made):
+        absent = Absent(torch.empty_like(parameter, device="meta"), requires_grad=False)
+        setattr(absent, STORED, Stored(str(file), str(number), device, parameter.dtype))
+        module._parameters[name] = absent
 
 
 def refuse_unstreamable(checkpoint: Checkpoint) -> None:
@@ -115,8 +117,9 @@ def on_disk(model: torch.nn.Module, layers: str, path: str = "") -> dict[str, st
 
 def release_from_accelerate(model: torch.nn.Module, device: str, dtype: torch.dtype) -> None:
     """Note where each absent tensor lies, take accelerate's hooks away, and place what is in memory."""
-    for module in model.modules():
-        offloaded = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+    hooked = [module for module in model.modules() if "_hf_hook" in module.__dict__]
+    for module in hooked:
+        offloaded = getattr(module.__dict__["_hf_hook"], "weights_map", None)
         files = getattr(getattr(offloaded, "dataset", None), "index", {})
         for name, parameter in module.named_parameters(recurse=False):
             entry = files.get(f"{offloaded.prefix}{name}") if offloaded is not None and parameter.is_meta else None
@@ -125,7 +128,7 @@ def release_from_accelerate(model: torch.nn.Module, device: str, dtype: torch.dt
                 absent = Absent(parameter.data, requires_grad=False)
                 setattr(absent, STORED, Stored(entry["safetensors_file"], entry["weight_name"], device, wanted))
                 module._parameters[name] = absent
-    remove_hook_from_module(model, recurse=True)
+        remove_hook_from_module(module)
     del model.hf_device_map
     for parameter in model.parameters():
         if not parameter.is_meta:
@@ -143,7 +146,10 @@ def slots_of(checkpoint: Checkpoint, block: Any) -> Iterator[Slot]:
                 continue
             seen.add((id(module), name))
             if not hasattr(parameter, STORED):
-                raise joint(checkpoint)
+                raise InputError(
+                    f"checkpoint {checkpoint.spec!r}: its layers hold a tensor ({name} of a {type(module).__name__}) "
+                    f"that lies in no file, so they cannot be read one by one; hold the weights together in memory."
+                )
             yield Slot(module, name, parameter)
 
 

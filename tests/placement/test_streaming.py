@@ -17,8 +17,7 @@ from mcinterp.placement.skeletons import residency_of
 from mcinterp.weights.tensors import slots_of
 
 TEXTS = ["Are bugs real?", "yes or no", "a: 1, b: 2, c:", "Pick a number"]
-SPLIT = ("llama", "qwen2", "gemma2", "olmo2", "granite", "cohere", "mixtral")
-JOINT = ("gpt2", "gpt_neox")
+ARCHITECTURES = ("llama", "qwen2", "gemma2", "olmo2", "granite", "cohere", "mixtral", "gpt2", "gpt_neox")
 IN_TURNS = ("one", "stream")
 
 
@@ -45,7 +44,7 @@ def assert_same(one: xr.Dataset, other: xr.Dataset) -> None:
 
 
 @pytest.mark.parametrize("placement", IN_TURNS)
-@pytest.mark.parametrize("architecture", SPLIT)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_lens_and_patches_are_those_of_weights_in_memory(tiny: Build, architecture: str, placement: str) -> None:
     whole, apart = held(tiny, architecture, "together"), held(tiny, architecture, placement)
     prompts = mcinterp.Prompts.from_texts(TEXTS)
@@ -114,12 +113,6 @@ def test_a_graft_is_taken_back_while_layers_come_and_go(tiny: Build) -> None:
         assert torch.equal(own, apart.tuned.bridge(tokens))
     assert not torch.equal(own, grafted)
     assert all(torch.equal(before[name], slot.tensor) for name, slot in slots_of(apart.tuned).items())
-
-
-@pytest.mark.parametrize("architecture", JOINT)
-def test_joint_matrices_are_refused(tiny: Build, architecture: str) -> None:
-    with pytest.raises(InputError, match="joint matrix"):
-        held(tiny, architecture, "stream")
 
 
 def test_half_precision_is_read_from_full(tiny: Build) -> None:
