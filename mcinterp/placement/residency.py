@@ -22,18 +22,31 @@ Keep = Literal["stream", "one"]
 STORED, OWN = "mcinterp_stored", "mcinterp_own"
 
 
+class View(NamedTuple):
+    """Which part of a stored tensor's memory a parameter is."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+
 class Stored(NamedTuple):
-    """Where a tensor lies on disk, and the device and dtype that it is wanted in."""
+    """Where a tensor lies on disk, and the device and dtype that it is wanted in; a `view` is a part of it."""
 
     file: str
     key: str
     device: str
     dtype: torch.dtype
+    view: View | None = None
 
     def read(self) -> torch.Tensor:
         """The tensor, read now."""
         with safe_open(self.file, framework="pt") as opened:
-            return self.placed(opened.get_tensor(self.key))
+            return self.part(self.placed(opened.get_tensor(self.key)))
+
+    def part(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The parameter in the tensor that was read."""
+        return tensor if self.view is None else tensor.as_strided(*self.view)
 
     def placed(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the file in the wanted dtype on the wanted device; always in memory of its own."""
@@ -130,13 +143,16 @@ class Residency:
             tensors: list[torch.Tensor | None] = [None] * len(self.layers[layer])
             wanted = [stored_of(slot.absent) for slot in self.layers[layer]]
             for file in dict.fromkeys(place.file for place in wanted):
+                whole: dict[str, torch.Tensor] = {}
                 with safe_open(file, framework="pt") as opened:
                     for number, place in enumerate(wanted):
                         if place.file == file:
-                            tensors[number] = place.placed(opened.get_tensor(place.key))
+                            if place.key not in whole:
+                                whole[place.key] = place.placed(opened.get_tensor(place.key))
+                            tensors[number] = place.part(whole[place.key])
+                self.bytes_read += sum(tensor.nbytes for tensor in whole.values())
         read = [tensor for tensor in tensors if tensor is not None]
         self.reads[layer] += 1
-        self.bytes_read += sum(tensor.nbytes for tensor in read)
         return read, stream.record_event() if stream is not None else None
 
     def place(self, layer: int, read: tuple[list[torch.Tensor], Any]) -> None:

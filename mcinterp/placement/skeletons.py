@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from mcinterp.checkpoints import Checkpoint, reading
 from mcinterp.errors import InputError
-from mcinterp.placement.residency import STORED, Absent, Group, Keep, Residency, Slot, Stored
+from mcinterp.placement.residency import STORED, Absent, Group, Keep, Residency, Slot, Stored, View
 from mcinterp.readout import text_config
 
 RESIDENCY = "mcinterp_residency"
@@ -41,10 +41,10 @@ def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: K
         places = on_disk(shapes, layers_of(shapes))
         model = checkpoint.read_model(dtype="auto", device_map=places, offload_folder=folder.name)
         bridge = checkpoint.boot(hf_model=model)
+        for number, block in enumerate(bridge.blocks):
+            put_on_disk(block, Path(folder.name) / f"split-{number}.safetensors", device, dtype)
         release_from_accelerate(model, device, dtype)
         bridge.cfg.device = device
-        for number, block in enumerate(bridge.blocks):
-            put_on_disk(block, Path(folder.name) / f"split-{number}.safetensors", device)
     layers = [list(slots_of(checkpoint, block)) for block in bridge.blocks]
     return attached(bridge, Residency(checkpoint.spec, layers, device, keep, group, folder))
 
@@ -57,20 +57,26 @@ def attached(bridge: Any, residency: Residency) -> Any:
     return bridge.eval()
 
 
-def put_on_disk(block: Any, file: Path, device: str) -> None:
-    """Take what TransformerLens made of a layer's tensors (queries, keys, values of a joint matrix) out of memory."""
+def put_on_disk(block: Any, file: Path, device: str, dtype: torch.dtype) -> None:
+    """Take what TransformerLens made of a layer's tensors (queries, keys, values of a joint matrix) out of memory.
+
+    Pieces of one matrix stay pieces of one: where they lie in memory decides the last bit of their products.
+    """
     made = [
         (module, name, parameter)
         for module in block.modules()
         for name, parameter in module._parameters.items()
         if parameter is not None and not parameter.is_meta
     ]
-    if not made:
-        return
-    save_file({str(n): parameter.detach().cpu().contiguous() for n, (*_, parameter) in enumerate(made)}, file)
-    for number, (module, name, parameter) in enumerate(made):
+    memory = {p.untyped_storage().data_ptr(): torch.empty(0, dtype=p.dtype).set_(p.untyped_storage()) for *_, p in made}
+    if made:
+        save_file({str(pointer): flat for pointer, flat in memory.items()}, file)
+    for module, name, parameter in made:
         absent = Absent(torch.empty_like(parameter, device="meta"), requires_grad=False)
-        setattr(absent, STORED, Stored(str(file), str(number), device, parameter.dtype))
+        wanted = dtype if parameter.is_floating_point() else parameter.dtype
+        view = View(tuple(parameter.shape), parameter.stride(), parameter.storage_offset())
+        key = str(parameter.untyped_storage().data_ptr())
+        setattr(absent, STORED, Stored(str(file), key, device, wanted, view))
         module._parameters[name] = absent
 
 
