@@ -16,7 +16,7 @@ test: .venv/.tests-installed
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 slow: .venv/.tests-installed
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow --numprocesses 2
 
 lint: .venv/.lint-installed
 	$(BIN)/ruff format --check .
