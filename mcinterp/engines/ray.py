@@ -56,7 +56,7 @@ class RayEngine:
             return
         queue = [(shard, 1) for shard in shards]
         waiting = {worker.ready.remote(): worker for worker in self.hired(len(queue))}
-        running: dict[Any, Task] = {}
+        running, idle = dict[Any, Task](), list[Any]()
         measured, placed = self.ray.put(measure), self.ray.put(parts)
         while queue or running:
             done, _ = self.ray.wait([*waiting, *running], timeout=PATIENCE_S)
@@ -72,12 +72,13 @@ class RayEngine:
                 if found is None:
                     queue += [self.again(task)] if task else []
                     waiting |= {new.ready.remote(): new for new in self.replaced(worker)}
-                    continue
-                if task:
-                    yield found
-                if queue:
-                    shard, attempt = queue.pop(0)
-                    running[worker.shard.remote(measured, shard, placed)] = Task(worker, shard, attempt)
+                else:
+                    idle.append(worker)
+                    if task:
+                        yield found
+            while queue and idle:
+                (shard, attempt), worker = queue.pop(0), idle.pop()
+                running[worker.shard.remote(measured, shard, placed)] = Task(worker, shard, attempt)
 
     def result(self, reference: Any) -> Any:
         """What a worker gave; None where it died."""

@@ -29,8 +29,8 @@ PROMPTS = Prompts.from_texts(["Are bugs real?", ">be me\n", "Pick a number:", "o
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Three nodes of one worker each."""
-    found = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for _ in range(2):
+    found = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(3):
         found.add_node(num_cpus=1)
     ray.init(address=found.address, log_to_driver=False)
     yield found
@@ -42,6 +42,15 @@ def slowly(setting: str, sequences: int) -> xr.Dataset:
     """A dataset that takes a second."""
     time.sleep(1)
     return xr.Dataset({"x": ("prompt", [float(sequences)])}, {"prompt": [0]}, {"setting": setting})
+
+
+def late_at_first(setting: str, shard: tuple[int, str]) -> xr.Dataset:
+    """A dataset; the last shard says where it is computed and takes a minute, unless it is tried again."""
+    number, mark = shard
+    if number == 2 and not Path(mark).exists():
+        Path(mark).write_text(ray.get_runtime_context().get_node_id())
+        time.sleep(60)
+    return slowly(setting, number)
 
 
 def refused(setting: str, sequences: int) -> xr.Dataset:
@@ -93,6 +102,22 @@ def test_shards_of_a_dead_node_are_done_elsewhere(cluster: Any, tmp_path: Path) 
         assert part is not None
         assert part["x"].values.tolist() == [float(shard.sequences)]
         assert part.attrs["setting"] == "loaded"
+
+
+def test_a_shard_that_is_lost_last_is_given_to_a_worker_that_waits(cluster: Any, tmp_path: Path) -> None:
+    from mcinterp.engines.ray import RayEngine
+
+    engine, mark = RayEngine(Place("ray"), setting, 0), tmp_path / "mark"
+    shards = [Shard(f"x-{number:04d}", (number, str(mark))) for number in range(3)]
+    found: list[str] = []
+    begun = time.monotonic()
+    for written in engine.run(late_at_first, shards, Parts(str(tmp_path / "parts"))):
+        found.append(written.name)
+        if len(found) == 2:
+            (node,) = [node for node in cluster.worker_nodes if node.node_id == mark.read_text()]
+            cluster.remove_node(node, allow_graceful=False)
+    assert sorted(found) == [shard.name for shard in shards]
+    assert time.monotonic() - begun < 59, "the lost shard waited"
 
 
 def test_bad_input_and_dying_shards_are_one_sentence(cluster: Any, tmp_path: Path) -> None:
