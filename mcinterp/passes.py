@@ -7,7 +7,7 @@ forward pass with the result of the last layer put in; the numbers are those of 
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 
 from mcinterp.batching import Batch, waves
-from mcinterp.capture import Point
+from mcinterp.budget import is_out_of_memory
+from mcinterp.capture import Point, bytes_a_token
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
 from mcinterp.readout import assert_reads_like_the_model
@@ -101,10 +102,14 @@ def recorded(stage: Stage, inputs: Inputs) -> Recording:
     """
     for in_tuple in (False, True):
         recording = Recording(in_tuple=in_tuple)
-        with suppress(TypeError, IndexError, AttributeError, RuntimeError):
+        try:
             around_layers(stage, inputs, recording)
-            if recording.linked and len(recording.calls) == stage.n_layers:
-                return recording
+        except (TypeError, IndexError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            continue
+        if recording.linked and len(recording.calls) == stage.n_layers:
+            return recording
     raise InputError(
         f"stage {stage.name!r}: its architecture does more between layers than hand on their output, so they cannot be "
         f"read from disk one after the other; hold its weights together in memory."
@@ -151,7 +156,7 @@ def capture_by_layers(stage: Stage, batches: Sequence[Batch], hooks: Sequence[st
         if name in hooks:
             keep(number, name, activation)
 
-    width = int(stage.bridge.cfg.d_model) * stage.dtype.itemsize
+    width = bytes_a_token(stage, 1)
     for wave in waves(enumerate(batches), lambda each: width * each[1].tokens.numel(), max_bytes):
         runs = [(number, BatchRun(stage, Inputs(batch.tokens, batch.attention))) for number, batch in wave]
         for layer in range(stage.n_layers):

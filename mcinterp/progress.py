@@ -1,6 +1,7 @@
 """Progress of whatever takes long: a bar with rate and time left on a terminal, and now and then a line in the log."""
 
 import logging
+import os
 import sys
 import time
 from typing import Any
@@ -16,13 +17,13 @@ log = logging.getLogger(__name__)
 class Progress(tqdm):
     """A tqdm bar that also logs: a line a minute with rate and time left, and one when something long is done.
 
-    The bar is shown on a terminal only, and never while `silent` is set.
+    The bar is shown on a terminal only, and never while `silent` or tqdm's own TQDM_DISABLE is set.
     """
 
     silent = False
 
     def __init__(self, iterable: Any = None, *, desc: str, unit: str, total: int | None = None) -> None:
-        self.shown = sys.stderr.isatty() and not Progress.silent
+        self.shown = sys.stderr.isatty() and not Progress.silent and not os.environ.get("TQDM_DISABLE")
         self.logged = time.monotonic()
         super().__init__(iterable, desc=desc, unit=unit, total=total, delay=SHOW_AFTER, disable=False)
 

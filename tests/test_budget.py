@@ -13,6 +13,7 @@ from mcinterp import budget
 from mcinterp.budget import BUDGET, bytes_on, halving
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
+from mcinterp.passes import Inputs, recorded
 from mcinterp.sequences import Sequences
 
 TEXTS = ["Are bugs real?", "yes or no", "a: 1, b: 2, c:", "Pick a number", "no", "once upon a time"]
@@ -124,3 +125,18 @@ def test_a_gpu_with_room_gets_larger_batches(pair: Chain, monkeypatch: pytest.Mo
     monkeypatch.setattr(BUDGET, "share", 0.25)
     assert bytes_on(OnDevice(), 2**20) == 2**31
     assert budget.allowed(1) == 1
+
+
+def test_memory_that_runs_out_while_calls_are_recorded_is_no_fault_of_the_architecture(pair: Chain) -> None:
+    stage, embedding = pair.base, pair.base.bridge.embed.original_component
+
+    def refuse(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    tokens = torch.tensor([[3, 4, 5]])
+    handle = embedding.register_forward_pre_hook(refuse)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            recorded(stage, Inputs(tokens, torch.ones_like(tokens)))
+    finally:
+        handle.remove()

@@ -13,6 +13,7 @@ from mcinterp.progress import Progress
 def ticking(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that a test moves; tqdm and the log read it."""
     now = [0.0]
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     return now

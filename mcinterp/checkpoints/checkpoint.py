@@ -37,6 +37,11 @@ class Checkpoint:
     trust: Trust = CAREFUL
 
     @property
+    def quantised(self) -> bool:
+        """Whether the weights were saved quantised."""
+        return getattr(self.config, "quantization_config", None) is not None
+
+    @property
     def source(self) -> dict[str, Any]:
         """What every reader of transformers is told beside the location."""
         return {"revision": self.revision, "trust_remote_code": self.trust.remote_code}

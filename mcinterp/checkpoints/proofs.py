@@ -26,7 +26,7 @@ def refuse_other_sizes(checkpoint: Any, stored: Stored, factory: Any) -> None:
             f"{named(checkpoint)}: its config.json says {text.num_hidden_layers} layers and its files hold "
             f"{len(stored)} tensors; give the config.json that belongs to the weights."
         )
-    if getattr(config, "quantization_config", None) is not None:
+    if checkpoint.quantised:
         return
     model = empty_model(checkpoint, factory)
     refuse_whole_numbers(checkpoint, stored, model)

@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from mcinterp.batching import pad
+from mcinterp.budget import is_out_of_memory
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
 from mcinterp.intervene.dissection import Undissectable
@@ -15,7 +16,6 @@ from mcinterp.intervene.means import Means
 from mcinterp.intervene.plain import forward
 from mcinterp.intervene.sweep import StageRun
 from mcinterp.passes import BatchRun, Inputs
-from mcinterp.placement.loading import is_quantised
 
 PROBE_TOKENS = 48
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
@@ -42,12 +42,14 @@ def first_difference(stage: Stage, ids: Sequence[int]) -> str | None:
     try:
         apart = layer_by_layer(stage, ids, beside)
     except FAILURES as error:
+        if is_out_of_memory(error):
+            raise
         return f"{type(error).__name__}: {error}"
     logits = beside.logits()[0] if beside is not None else forward(stage, ids, [])[-1:]
     whole = log_probs(logits[-1, : stage.readout.vocabulary]).to(apart.device)
     worst = float((apart - whole)[whole > -15.0].abs().max())
     exact = TOLERANCE.get(stage.dtype, HALF_TOLERANCE)
-    if not worst <= (HALF_TOLERANCE if is_quantised(stage.checkpoint) else exact):
+    if not worst <= (HALF_TOLERANCE if stage.checkpoint.quantised else exact):
         return f"layer by layer its log-probabilities differ by {worst:.2g} nats"
     return None
 

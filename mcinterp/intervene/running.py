@@ -1,7 +1,7 @@
 """Runs a plan batch by batch, by the fast sweep or the plain loop, and checks one against the other."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -17,7 +17,6 @@ from mcinterp.intervene.probe import why_not
 from mcinterp.intervene.sweep import Ends, Finals, Tick, run_sweep
 from mcinterp.intervene.table import Table
 from mcinterp.intervene.turns import run_in_turns
-from mcinterp.placement.loading import is_quantised
 from mcinterp.progress import Progress
 
 MOST_TOKENS = 16_384
@@ -78,7 +77,7 @@ def obstacle(plan: Plan) -> str | None:
 def exact(plan: Plan) -> bool:
     """Whether the plan runs in full precision on the CPU, where own activations put back must change nothing."""
     return all(
-        stage.device == "cpu" and stage.dtype in (torch.float32, torch.float64) and not is_quantised(stage.checkpoint)
+        stage.device == "cpu" and stage.dtype in (torch.float32, torch.float64) and not stage.checkpoint.quantised
         for stage in plan.chain.stages
     )
 
@@ -97,33 +96,29 @@ def run_batches(
     layers = plan.chain.base.n_layers
     with Progress(total=len(batches) * layers, desc=what, unit="layer") as progress:
         if run is run_sweep and plan.chain.hold.in_turns:
-            fill_in_turns(table, run_in_turns(plan, batches, means, progress.update))
-            return table
-        for batch in batches:
-            fill(table, batch, run(plan, batch, means, progress.update))
+            fill(table, run_in_turns(plan, batches, means, progress.update))
+        else:
+            fill(table, one_after_the_other(plan, batches, run, means, progress.update))
     return table
 
 
+def one_after_the_other(
+    plan: Plan, batches: Iterable[Batch], run: RunBatch, means: MeanTable, tick: Tick
+) -> Iterator[tuple[Batch, Ends | Finals]]:
+    """What every batch reads, each batch run by itself."""
+    for batch in batches:
+        for reading in run(plan, batch, means, tick):
+            yield batch, reading
+
+
 @torch.inference_mode()
-def fill_in_turns(table: Table, readings: Iterator[tuple[Batch, Ends | Finals]]) -> None:
-    """Put what many batches read into a table."""
+def fill(table: Table, readings: Iterator[tuple[Batch, Ends | Finals]]) -> None:
+    """Put what batches read into a table."""
     for batch, reading in readings:
-        take(table, batch, reading)
-
-
-def take(table: Table, batch: Batch, reading: Ends | Finals) -> None:
-    """Put one reading into a table."""
-    if isinstance(reading, Ends):
-        table.take_ends(batch, reading)
-    else:
-        table.take(batch, reading)
-
-
-@torch.inference_mode()
-def fill(table: Table, batch: Batch, readings: Iterator[Ends | Finals]) -> None:
-    """Put what a batch reads into a table."""
-    for reading in readings:
-        take(table, batch, reading)
+        if isinstance(reading, Ends):
+            table.take_ends(batch, reading)
+        else:
+            table.take(batch, reading)
 
 
 def means_for(plan: Plan) -> MeanTable:
@@ -163,9 +158,8 @@ def verify_cells(plan: Plan, ran: Ran, metrics: Mapping[str, Metric], attractor:
         if branches:
             chosen.append(branches[int(random.integers(len(branches)))])
     plainly, means = Table(plan, metrics, attractor), means_for(plan)
-    for branch in chosen:
-        batch = batch_of(plan, [branch])
-        fill(plainly, batch, run_plainly(plan, batch, means, bool))
+    alone = [batch_of(plan, [branch]) for branch in chosen]
+    fill(plainly, one_after_the_other(plan, alone, run_plainly, means, bool))
     worst = 0.0
     for name in in_nats(metrics):
         there = ~np.isnan(plainly.values[name])

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import groupby
 
 from mcinterp.batching import waves
+from mcinterp.capture import bytes_a_token
 from mcinterp.intervene.editing import Held, HeldOnDisk
 from mcinterp.intervene.means import MeanTable
 from mcinterp.intervene.plan import Batch, Plan
@@ -25,7 +26,7 @@ def run_in_turns(
 ) -> Iterator[tuple[Batch, Ends | Finals]]:
     """The clean ends of every batch and its branches' distributions; see `mcinterp.intervene.sweep.run_sweep`."""
     alone = any(stage.hold.placement == "one" for stage in plan.chain.stages)
-    width = int(plan.chain.base.bridge.cfg.d_model) * sum(stage.dtype.itemsize for stage in plan.chain.stages)
+    width = sum(bytes_a_token(stage, 1) for stage in plan.chain.stages)
     for wave in waves(batches, lambda batch: width * tokens_of(plan, batch), plan.chain.hold.wave_bytes):
         store = ActivationStore(dtype=plan.chain.hold.store)
         sweeps = [

@@ -49,7 +49,7 @@ def load_bridge(checkpoint: Checkpoint, placed: str, dtype: torch.dtype, hold: H
         return skeleton(checkpoint, device=placed, dtype=dtype, keep="stream", group=Group())
     if is_device_map(placed):
         return load_mapped(checkpoint, placed, dtype)
-    if is_quantised(checkpoint):
+    if checkpoint.quantised:
         return load_quantised(checkpoint, placed, dtype)
     return checkpoint.load(device=placed, dtype=dtype)
 
@@ -79,16 +79,11 @@ def load_quantised(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> A
 
 def refuse_quantised(checkpoint: Checkpoint) -> None:
     """Refuse to read the weights of a quantised checkpoint, whose stored numbers are codes."""
-    if is_quantised(checkpoint):
+    if checkpoint.quantised:
         raise InputError(
             f"checkpoint {checkpoint.spec!r} is quantised and this reads its weights, which are stored as codes; give "
             f"the checkpoint that it was made from, or ask for what reads activations (lenses, patching, behaviour)."
         )
-
-
-def is_quantised(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint was saved quantised."""
-    return getattr(checkpoint.config, "quantization_config", None) is not None
 
 
 def is_device_map(placed: str) -> bool:

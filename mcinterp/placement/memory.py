@@ -107,11 +107,10 @@ def need_of(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> Need:
     """What one checkpoint's weights take in a dtype; as stored where it is quantised."""
     model = checkpoint.model_without_weights()
     width = torch.finfo(dtype).bits // 8
-    quantised = getattr(checkpoint.config, "quantization_config", None)
     inside = sum(p.numel() for name, p in model.named_parameters() if is_inside(name))
     total = sum(p.numel() for p in model.parameters())
     n_layers = int(text_config(checkpoint.config).num_hidden_layers)
-    layers = inside * (bits_of(quantised) / 8 if quantised is not None else width)
+    layers = inside * (bits_of(checkpoint.config.quantization_config) / 8 if checkpoint.quantised else width)
     return Need(
         checkpoint.name,
         device,

@@ -219,6 +219,12 @@ def value_of(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.detach() if stored is None else stored.read()
 
 
+def kind_of(parameter: torch.Tensor) -> tuple[str | torch.device, torch.dtype]:
+    """The device and dtype of a parameter's values, wherever these are."""
+    stored = getattr(parameter, STORED, None)
+    return (parameter.device, parameter.dtype) if stored is None else (stored.device, stored.dtype)
+
+
 def materialised(module: torch.nn.Module) -> torch.nn.Module:
     """The module itself where its weights are in memory, else a copy with them read from disk."""
     absent = {id(p): torch.nn.Parameter(value_of(p), False) for p in module.parameters() if hasattr(p, STORED)}

@@ -87,7 +87,7 @@ def refuse_unstreamable(checkpoint: Checkpoint) -> None:
             f"checkpoint {checkpoint.spec!r} is an adapter, which is merged in memory, and its layers cannot be read "
             f"one by one; save the merged checkpoint and give that."
         )
-    if getattr(checkpoint.config, "quantization_config", None) is not None:
+    if checkpoint.quantised:
         raise InputError(
             f"checkpoint {checkpoint.spec!r} is quantised, and its layers cannot be read one by one; load it in memory."
         )

@@ -52,7 +52,7 @@ def uncollapse(chain: Chain, sites: Sequence[str], out: str | Path, *, by: str =
 
 def refuse_quantised(checkpoint: Checkpoint) -> None:
     """Refuse weights that are not stored as plain numbers."""
-    if getattr(checkpoint.config, "quantization_config", None):
+    if checkpoint.quantised:
         raise InputError(
             f"checkpoint {checkpoint.spec!r} is quantised, so its weights cannot be put beside others; give the "
             f"checkpoint that it was made from."

@@ -1,8 +1,7 @@
 """Many grafts in one pass over the layers: each runs beside the clean stage from the first layer that it changes.
 
 A graft changes nothing below its first layer, so it starts there as a copy of the clean run; all of them go through a
-layer before the next is entered, and the donor's weights of a layer are taken from it once. The numbers are those of
-one forward pass a graft.
+layer before the next is entered. The numbers are those of one forward pass a graft.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from mcinterp.capture import bytes_a_token
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.plan import Direction
@@ -75,8 +75,7 @@ def distributions_of(stage: Stage, grafts: Sequence[Graft], judged: Judged, max_
     if not runs_by_layers(stage, batches[0]):
         yield from one_by_one(stage, grafts, batches)
         return
-    width = int(stage.bridge.cfg.d_model) * stage.dtype.itemsize
-    most = max(each.batch.tokens.numel() for each in batches) * width
+    most = max(each.batch.tokens.numel() for each in batches) * bytes_a_token(stage, 1)
     at_once = max(1, min(len(grafts), max_bytes // most - 1))
     wave = max(1, max_bytes // (most * (at_once + 1)))
     pieces = [(s, g) for s in range(0, len(batches), wave) for g in range(0, len(grafts), at_once)]

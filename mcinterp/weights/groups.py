@@ -133,7 +133,7 @@ def tensors_from(recipient: Stage, donor: Stage, groups: Sequence[Group]) -> dic
     found: dict[str, torch.Tensor] = {}
     for member in (member for group in groups for member in group.members):
         slot = own[member.tensor]
-        other = theirs[member.tensor].tensor.to(slot.tensor.device, slot.tensor.dtype)
+        other = theirs[member.tensor].tensor.to(*slot.kind)
         if member.part is None:
             found[member.tensor] = other
             continue

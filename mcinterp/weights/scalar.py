@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from mcinterp import divergence
 from mcinterp.batching import Batch, batches, waves
+from mcinterp.capture import bytes_a_token
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.metrics import METRICS, Reading
@@ -143,7 +144,7 @@ def distributions(stage: Stage, judged: Judged) -> Iterator[tuple[list[int], Log
     if not stage.hold.in_turns:
         yield from ((reads.rows, log_probs_of(stage, reads)) for reads in listed)
         return
-    width = int(stage.bridge.cfg.d_model) * stage.dtype.itemsize
+    width = bytes_a_token(stage, 1)
     for wave in waves(listed, lambda reads: width * reads.batch.tokens.numel(), stage.hold.wave_bytes):
         runs = [(reads, BatchRun(stage, inputs_of(reads))) for reads in wave]
         for layer in range(stage.n_layers):

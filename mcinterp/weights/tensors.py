@@ -14,7 +14,7 @@ from transformer_lens.model_bridge.generalized_components import NormalizationBr
 
 from mcinterp.chain import Stage
 from mcinterp.placement.loading import refuse_quantised
-from mcinterp.placement.residency import value_of
+from mcinterp.placement.residency import kind_of, value_of
 from mcinterp.placement.skeletons import residency_of
 
 WRAPPED = "_original_component"
@@ -39,6 +39,11 @@ class Slot(NamedTuple):
     def tensor(self) -> torch.Tensor:
         """The tensor that is in place now, read from disk for this once where its layer is not in memory."""
         return value_of(self.holder._parameters[self.attribute])
+
+    @property
+    def kind(self) -> tuple[str | torch.device, torch.dtype]:
+        """The device and dtype of its values, wherever these are."""
+        return kind_of(self.holder._parameters[self.attribute])
 
     @property
     def ndim(self) -> int:

@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         try:
             found = timed(run, request, prompts)
         except (MemoryError, RuntimeError, ValueError, OSError) as error:
-            found = {"error": f"{type(error).__name__}: {first_line(error)[:WIDTH]}"}
+            said = first_line(error).replace(str(Path(request["pair"][0]).parent), "PAIR")
+            found = {"error": f"{type(error).__name__}: {said[:WIDTH]}"}
     return {**found, **meter.peaks()}
 
 
