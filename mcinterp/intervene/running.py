@@ -147,7 +147,11 @@ def affordable_ends(plan: Plan) -> int:
 
 
 def verify_cells(plan: Plan, ran: Ran, metrics: Mapping[str, Metric], attractor: int | None, count: int) -> dict:
-    """Run some random branches plainly and give the largest difference to the table, in nats."""
+    """Run some random branches plainly and give the largest difference to the table, in nats.
+
+    Both follow the same tokens: where two are equally likely, in half precision above all, rounding decides which is
+    the tuned stage's most likely one.
+    """
     if count < 1 or ran.engine == "plain":
         return {"cells": 0, "largest_difference": 0.0}
     random = np.random.default_rng(plan.seed)
@@ -157,7 +161,7 @@ def verify_cells(plan: Plan, ran: Ran, metrics: Mapping[str, Metric], attractor:
         branches = list(plan.branches(prompt))
         if branches:
             chosen.append(branches[int(random.integers(len(branches)))])
-    plainly, means = Table(plan, metrics, attractor), means_for(plan)
+    plainly, means = Table(plan, metrics, attractor, like=ran.table), means_for(plan)
     alone = [batch_of(plan, [branch]) for branch in chosen]
     fill(plainly, one_after_the_other(plan, alone, run_plainly, means, bool))
     worst = 0.0

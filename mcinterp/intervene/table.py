@@ -26,10 +26,15 @@ Logs = Float[torch.Tensor, "row vocabulary"]
 
 
 class Table:
-    """Values of every metric by variant, direction, cell, prompt and read position, filled as batches run."""
+    """Values of every metric by variant, direction, cell, prompt and read position, filled as batches run.
 
-    def __init__(self, plan: Plan, metrics: Mapping[str, Metric], attractor: int | None) -> None:
-        self.plan, self.metrics, self.given = plan, metrics, attractor
+    It follows the given token, those that the table `like` follows, or the tuned stage's most likely ones.
+    """
+
+    def __init__(
+        self, plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, like: "Table | None" = None
+    ) -> None:
+        self.plan, self.metrics, self.given, self.like = plan, metrics, attractor, like
         shape = (len(plan.directions), plan.n_prompts, len(plan.reads))
         self.cells = (len(plan.variants), len(plan.directions), len(plan.cells), *shape[1:])
         self.values = {name: np.full(self.cells, np.nan) for name in metrics}
@@ -42,7 +47,8 @@ class Table:
         """Keep a batch's clean distributions, choose what is followed, and measure them."""
         self.ends = ends
         self.local = {sequence: place for place, sequence in enumerate(ends.sequences)}
-        chosen = [self.follow(ends, later if later in ends.by_stage else 0) for later in self.later_stages()]
+        later = [stage if stage in ends.by_stage else 0 for stage in self.later_stages()]
+        chosen = [self.follow(ends, stage, direction) for direction, stage in enumerate(later)]
         self.followed, self.rivals, self.belongs = (torch.stack(each) for each in zip(*chosen, strict=True))
         for number in range(len(self.plan.directions)):
             self.take_ends_of(number, [branch.sequence for branch in batch.branches if branch.direction == number])
@@ -67,10 +73,14 @@ class Table:
             for name, value in evaluate(self.metrics, replace(reading, log_probs=getattr(reading, end))).items():
                 table[name][(direction, *at)] = value.numpy()
 
-    def follow(self, ends: Ends, tuned: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def follow(self, ends: Ends, tuned: int, direction: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The followed token at every read position, a stage's most likely one unless given, and its rivals."""
         likely = ends.by_stage[tuned].argmax(dim=-1).cpu()
         followed = likely if self.given is None else torch.full_like(likely, self.given)
+        if self.like is not None:
+            places = [place for place, sequence in enumerate(ends.sequences) if sequence < self.plan.n_prompts]
+            known = self.like.attractor[direction, [ends.sequences[place] for place in places]]
+            followed[places] = torch.as_tensor(known, dtype=followed.dtype)
         base = ends.by_stage[0]
         rivals, belongs = divergence.plausible_set(base, followed.to(base.device))
         return followed, rivals.cpu(), belongs.cpu()

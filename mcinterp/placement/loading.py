@@ -104,6 +104,11 @@ def device_map(placed: str) -> Any:
         ) from error
     if not isinstance(read, dict) or not all(isinstance(where, str | int) for where in read.values()):
         raise InputError(f"device map {placed!r} is no JSON object from names of modules to devices; give one that is.")
+    if len({str(where) in ("cpu", "disk") for where in read.values()}) > 1:
+        raise InputError(
+            f"device map {placed!r} mixes a GPU with cpu or disk, which TransformerLens does not load; map to GPUs "
+            f"only, or hold the weights layer by layer (placement stream)."
+        )
     return read
 
 

@@ -7,6 +7,7 @@ next layer's. Under `stream` a layer's tensors go when another is entered, so me
 """
 
 import copy
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from mcinterp.errors import InputError
 
 Keep = Literal["stream", "one"]
 STORED, OWN = "mcinterp_stored", "mcinterp_own"
+READERS = min(4, os.cpu_count() or 1)
 
 
 class View(NamedTuple):
@@ -41,19 +43,23 @@ class Stored(NamedTuple):
 
     def read(self) -> torch.Tensor:
         """The tensor, read now."""
-        with safe_open(self.file, framework="pt") as opened:
-            return self.part(self.placed(opened.get_tensor(self.key)))
+        return self.part(self.sent(self.fetched()))
 
     def part(self, tensor: torch.Tensor) -> torch.Tensor:
         """The parameter in the tensor that was read."""
         return tensor if self.view is None else tensor.as_strided(*self.view)
 
-    def placed(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the file in the wanted dtype on the wanted device; always in memory of its own."""
-        tensor = tensor.to(self.dtype, copy=True)
-        if not self.device.startswith("cuda"):
-            return tensor.to(self.device)
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+    def fetched(self) -> torch.Tensor:
+        """The whole tensor of the file in the wanted dtype, in host memory of its own, pinned where a GPU wants it."""
+        with safe_open(self.file, framework="pt") as opened:
+            tensor = opened.get_tensor(self.key)
+        return (
+            tensor.to(self.dtype).pin_memory() if self.device.startswith("cuda") else tensor.to(self.dtype, copy=True)
+        )
+
+    def sent(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What was fetched, on the wanted device; a pinned tensor is on its way when this returns."""
+        return tensor.to(self.device, non_blocking=tensor.is_pinned())
 
 
 class Absent(torch.nn.Parameter):
@@ -137,23 +143,17 @@ class Residency:
         return ready.result() if ready is not None else self.reader.submit(self.read, layer).result()
 
     def read(self, layer: int) -> tuple[list[torch.Tensor], Any]:
-        """Read a layer's tensors, file by file; on a GPU they are copied on a stream of their own."""
+        """Read a layer's tensors, several at once; on a GPU they are copied on a stream of their own."""
         stream = torch.cuda.Stream(self.device) if self.device.startswith("cuda") else None
-        with torch.inference_mode(False), torch.cuda.stream(stream):
-            tensors: list[torch.Tensor | None] = [None] * len(self.layers[layer])
-            wanted = [stored_of(slot.absent) for slot in self.layers[layer]]
-            for file in dict.fromkeys(place.file for place in wanted):
-                whole: dict[str, torch.Tensor] = {}
-                with safe_open(file, framework="pt") as opened:
-                    for number, place in enumerate(wanted):
-                        if place.file == file:
-                            if place.key not in whole:
-                                whole[place.key] = place.placed(opened.get_tensor(place.key))
-                            tensors[number] = place.part(whole[place.key])
-                self.bytes_read += sum(tensor.nbytes for tensor in whole.values())
-        read = [tensor for tensor in tensors if tensor is not None]
+        wanted = [stored_of(slot.absent) for slot in self.layers[layer]]
+        whole = {(place.file, place.key): place for place in wanted}
+        with ThreadPoolExecutor(READERS) as pool, torch.inference_mode(False), torch.cuda.stream(stream):
+            fetched = pool.map(Stored.fetched, whole.values())
+            sent = {name: place.sent(host) for (name, place), host in zip(whole.items(), fetched, strict=True)}
+            tensors = [place.part(sent[place.file, place.key]) for place in wanted]
+        self.bytes_read += sum(tensor.nbytes for tensor in sent.values())
         self.reads[layer] += 1
-        return read, stream.record_event() if stream is not None else None
+        return tensors, stream.record_event() if stream is not None else None
 
     def place(self, layer: int, read: tuple[list[torch.Tensor], Any]) -> None:
         """Put a layer's tensors into its modules, where nothing else was put in the meantime."""

@@ -122,7 +122,11 @@ def on_disk(model: torch.nn.Module, layers: str, path: str = "") -> dict[str, st
 
 
 def release_from_accelerate(model: torch.nn.Module, device: str, dtype: torch.dtype) -> None:
-    """Note where each absent tensor lies, take accelerate's hooks away, and place what is in memory."""
+    """Note where each absent tensor lies, take accelerate's hooks away, and place what is in memory.
+
+    Buffers keep their dtype (rotary frequencies are float32 in any model), but for the bias of zeros that
+    TransformerLens adds to a readout without one.
+    """
     hooked = [module for module in model.modules() if "_hf_hook" in module.__dict__]
     for module in hooked:
         offloaded = getattr(module.__dict__["_hf_hook"], "weights_map", None)
@@ -139,8 +143,10 @@ def release_from_accelerate(model: torch.nn.Module, device: str, dtype: torch.dt
     for parameter in model.parameters():
         if not parameter.is_meta:
             parameter.data = parameter.data.to(device, dtype if parameter.is_floating_point() else None)
-    for buffer in model.buffers():
-        buffer.data = buffer.data.to(device)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            added = name == "bias" and "weight" in module._parameters
+            buffer.data = buffer.data.to(device, dtype if added else None)
 
 
 def slots_of(checkpoint: Checkpoint, block: Any) -> Iterator[Slot]:

@@ -15,7 +15,9 @@ from mcinterp.intervene import probe
 from mcinterp.intervene.dissection import KeyStore
 from mcinterp.intervene.donors import Draw, replacement
 from mcinterp.intervene.editing import Editor
-from mcinterp.intervene.plan import partners_of
+from mcinterp.intervene.plain import plain_ends
+from mcinterp.intervene.plan import Batch, Plan, partners_of
+from mcinterp.intervene.sweep import Ends
 from mcinterp.prompts import Prompts
 from mcinterp.sequences import with_completions
 
@@ -196,3 +198,20 @@ def test_a_prompt_whose_runs_are_spread_over_batches_keeps_its_ends(chain: Chain
         for name in whole.data_vars:
             if whole[name].dtype.kind == "f":
                 np.testing.assert_allclose(split[name], whole[name], atol=1e-4, err_msg=str(name))
+
+
+def test_a_verified_cell_follows_the_token_of_the_sweep(pair: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two tokens are all but equally likely, the plain engine's rounding may put the other one first."""
+
+    def tipped(plan: Plan, batch: Batch) -> Ends:
+        ends = plain_ends(plan, batch)
+        tuned = ends.by_stage[1]
+        first, second = tuned.topk(2).indices.unbind(-1)
+        likeliest, next_one = tuned.topk(2).values.unbind(-1)
+        tuned.scatter_(-1, first[..., None], next_one[..., None]).scatter_(-1, second[..., None], likeliest[..., None])
+        return ends
+
+    monkeypatch.setattr("mcinterp.intervene.plain.plain_ends", tipped)
+    followed = ["entropy", "attractor_log_prob", "attractor_log_odds"]
+    verified = mcinterp.patch(pair, TEXTS[:2], verify=5, metrics=followed, **BARE)
+    assert verified.attrs["verified_difference"] < 1e-4

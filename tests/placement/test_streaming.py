@@ -124,6 +124,16 @@ def test_half_precision_is_read_from_full(tiny: Build) -> None:
     assert all(p.dtype == torch.bfloat16 for _, p in weights_of(chains[1].base.bridge.original_model))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("placement", IN_TURNS)
+def test_full_precision_is_read_from_half(placement: str, dtype: str) -> None:
+    chains = [load_pair("pocket:base", "pocket:sft", dtype=dtype, placement=p) for p in ("together", placement)]
+    prompts = mcinterp.Prompts.from_texts(TEXTS)
+    completed = mcinterp.teacher_force(chains[0], chains[0].render(prompts), mcinterp.Decoding(2))
+    assert_same(*(mcinterp.logit_lens(chain, completed) for chain in chains))
+    assert_same(*(mcinterp.patch(chain, prompts) for chain in chains))
+
+
 def test_activations_may_wait_in_half_precision(tiny: Build) -> None:
     names = (str(tiny("llama")), str(tiny("llama", "tuned")))
     whole, halved = load_pair(*names), load_pair(*names, placement="one", store="bfloat16")

@@ -25,6 +25,7 @@ CHECKED_BYTES = 10**9
 def add_options(verb: argparse.ArgumentParser) -> None:
     """What may be asked of this verb."""
     verb.add_argument("--shape", choices=list(SHAPES), default="70b")
+    verb.add_argument("--layers", type=int, default=None, help="fewer layers of the real size")
     verb.add_argument("--device", default="cuda")
     verb.add_argument("--dtype", default="bfloat16")
     verb.add_argument("--distinct", type=int, default=3, help="layers that have files of their own; others repeat them")
@@ -38,6 +39,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, print and write."""
     device, shape = require_device(options.device), SHAPES[options.shape]
+    shape = shape if options.layers is None else shape.deep(options.layers)
     distinct = min(options.distinct, shape.n_layers)
     with tempfile.TemporaryDirectory(prefix="mcinterp-bench-", dir=options.folder) as place:
         folder = Path(place)

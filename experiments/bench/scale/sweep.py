@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.scale import ceilings, pairs
+from bench.scale import ceilings, loop, pairs
 from bench.scale.record import about, require_device, write
 from bench.scale.shapes import SHAPES, Shape
 from bench.scale.work import Calls, measured, needed_token_layers, patch, patched_runs, plain_token_layers
@@ -24,6 +24,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--prompts", type=int, default=16)
     verb.add_argument("--tokens", type=int, default=64)
     verb.add_argument("--rounds", type=int, default=3)
+    verb.add_argument("--cells", type=int, default=24, help="cells of TransformerLens' loop that are timed each round")
     verb.add_argument("--out", type=Path, default=Path("figures/bench_sweep.json"))
 
 
@@ -48,9 +49,10 @@ def swept(folder: Path, shape: Shape, options: argparse.Namespace, device: str) 
     few = pairs.prompts(shape, 1, options.tokens, seed=1)
     checked = patch(chain, few, verify=VERIFIED)
     calls = Calls(chain)
-    rounds = [
-        measured(lambda: patch(chain, rendered), calls, shape, device, options.tokens)[1] for _ in range(options.rounds)
-    ]
+    rounds, loops = [], []
+    for _ in range(options.rounds):
+        rounds.append(measured(lambda: patch(chain, rendered), calls, shape, device, options.tokens)[1])
+        loops.append(loop.seconds(chain, rendered, device, options.cells))
     return {
         "prompts": options.prompts,
         "tokens": options.tokens,
@@ -60,6 +62,8 @@ def swept(folder: Path, shape: Shape, options: argparse.Namespace, device: str) 
         "noise_floor": checked.attrs["noise_floor"],
         "seconds": statistics.median(each["seconds"] for each in rounds),
         "rounds": rounds,
+        "transformerlens_seconds": statistics.median(each["seconds"] for each in loops),
+        "transformerlens_rounds": loops,
     }
 
 
@@ -90,10 +94,12 @@ def shares(record: dict[str, Any], shape: Shape, best: dict[str, float], options
 def show(record: dict[str, Any]) -> None:
     """Print the figures."""
     best, first = record["ceilings"], record["rounds"][0]
+    loops = record["transformerlens_seconds"]
     print(
         f"{record['shape']['name']} pair in {record['dtype']} on {record['device']}: {record['patched_runs']} patched "
         f"runs ({record['prompts']} prompts of {record['tokens']} tokens) in {record['seconds']:.3g} s, "
-        f"{record['runs_per_second']:.4g} a second\n"
+        f"{record['runs_per_second']:.4g} a second; a loop of TransformerLens, one pass of all prompts a cell, takes "
+        f"{loops:.3g} s, {loops / record['seconds']:.3g} times as long\n"
         f"token-layers {record['token_layers']:.4g} (needed {record['token_layers_needed']:.4g}, one pass a cell "
         f"{record['token_layers_plain']:.4g})\n"
         f"ceilings here: {best['flop_per_second'] / 1e12:.4g} TFLOP/s, {best['bytes_per_second'] / 1e9:.4g} GB/s; "
