@@ -162,7 +162,7 @@ def load_pair(base: str, tuned: str, **options: Any) -> Chain:
 
 
 def load_chain(
-    stages: Sequence[str] | Mapping[str, str],
+    stages: str | Sequence[str] | Mapping[str, str],
     *,
     device: PerStage = "cpu",
     dtype: PerStage = "auto",
@@ -175,20 +175,25 @@ def load_chain(
 ) -> Chain:
     """Load checkpoints in order (base, SFT, DPO, RL, ...) and prove that they can be compared.
 
-    `stages` are hub ids (`org/name@revision`), directories, adapters (`BASE+ADAPTER`) or `pocket:NAME`, or a mapping
-    from stage names to these. `device` and `dtype` are one value, or one a stage; a device may be one of accelerate's
-    device maps (`auto`, `balanced`, or a JSON file). The dtype `auto` is float32 on CPU and the stored one elsewhere.
-    `placement` says how weights are held (see `mcinterp.placement.memory`): all stages `together` in memory, `one` at
-    a time, or layer by layer (`stream`); `auto` takes the first that fits, in at most `memory` GB where that is given.
-    Activations that wait on disk for other stages are kept as they are, or in the dtype `store`. `trust` says whether
-    pickled weights are read and code of the checkpoints is run. With `lazy`, weights are read when they are first used.
+    `stages` are hub ids (`org/name@revision`), directories, adapters (`BASE+ADAPTER`), `pocket:NAME` or
+    `catalogue:NAME/STAGE`, a mapping from stage names to these, or an entry of the catalogue (`catalogue:NAME`), which
+    stands for its base and all its stages. `device` and `dtype` are one value, or one a stage; a device may be one of
+    accelerate's device maps (`auto`, `balanced`, or a JSON file). The dtype `auto` is float32 on CPU and the stored one
+    elsewhere. `placement` says how weights are held (see `mcinterp.placement.memory`): all stages `together` in memory,
+    `one` at a time, or layer by layer (`stream`); `auto` takes the first that fits, in at most `memory` GB where that
+    is given. Activations that wait on disk for other stages are kept as they are, or in the dtype `store`. `trust` says
+    whether pickled weights are read and code of the checkpoints is run. With `lazy`, weights are read when they are
+    first used.
 
     Raises `AlignmentError` where shapes or vocabularies differ (before any weight is read), `InputError` for a
     checkpoint that cannot be found or read.
     """
     if isinstance(stages, Mapping):
         stages, names = list(stages.values()), list(stages)
-    checkpoints = parse_chain(list(stages), list(names) if names is not None else None, trust=trust)
+    given = [stages] if isinstance(stages, str) else list(stages)
+    checkpoints = parse_chain(given, list(names) if names is not None else None, trust=trust)
+    for line in dict.fromkeys(f"catalogue:{c.entry}: {note}" for c in checkpoints for note in c.notes):
+        log.info("%s", line, extra={"told": True})
     devices = [usable_device(each) for each in per_stage("device", device, len(checkpoints))]
     dtypes = per_stage("dtype", dtype, len(checkpoints))
     alignment = align_checkpoints(checkpoints).require()

@@ -25,7 +25,8 @@ GENERATION = "generation_config.json"
 class Checkpoint:
     """Where one stage's weights lie: a directory or hub id, a revision of it, and an adapter to merge into it.
 
-    `trust` says whether pickled weights are read and the checkpoint's own code is run; neither is by default.
+    `trust` says whether pickled weights are read and the checkpoint's own code is run; neither is by default. `entry`
+    names the catalogue's entry that it was asked for by, `notes` what the catalogue tells of that.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Checkpoint:
     adapter: Path | None = None
     adapter_note: str | None = None
     trust: Trust = CAREFUL
+    entry: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def quantised(self) -> bool:
@@ -155,4 +158,5 @@ class Checkpoint:
             "commit": self.commit,
             "adapter": str(self.adapter) if self.adapter else None,
             "trust": asdict(self.trust),
+            **({"catalogue": self.entry, "notes": list(self.notes)} if self.entry else {}),
         }

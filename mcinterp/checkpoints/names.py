@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mcinterp.catalogue import PREFIX, expanded, published
 from mcinterp.checkpoints.adapters import ADAPTER_FILE, declared_base, refuse_stacked
 from mcinterp.checkpoints.checkpoint import Checkpoint
 from mcinterp.checkpoints.reading import SPEC
@@ -46,6 +47,8 @@ def locate_checkpoint(spec: str) -> Checkpoint:
     path = Path(spec).expanduser() if there else Path(spec)
     if spec.startswith("pocket:") and "+" not in spec:
         return pocket_checkpoint(spec)
+    if spec.startswith(PREFIX) and "+" not in spec:
+        return catalogue_checkpoint(spec)
     if there and path.is_dir():
         if (path / ADAPTER_FILE).exists():
             return adapter_checkpoint(spec, path, base=None)
@@ -60,7 +63,8 @@ def locate_checkpoint(spec: str) -> Checkpoint:
         return Checkpoint(name=location.split("/")[-1], spec=spec, location=location, revision=revision or None)
     raise InputError(
         f"checkpoint {quoted(spec, SPEC)} is neither a directory that exists nor a hub id; give org/name, "
-        f"org/name@revision, a directory in Hugging Face format, BASE+ADAPTER, or one of {pocket_names()}."
+        f"org/name@revision, a directory in Hugging Face format, BASE+ADAPTER, {PREFIX}NAME/STAGE, or one of "
+        f"{pocket_names()}."
     )
 
 
@@ -82,6 +86,13 @@ def pocket_checkpoint(spec: str) -> Checkpoint:
             f"checkpoint {quoted(spec, SPEC)} does not ship with the library; give one of {pocket_names()}."
         )
     return Checkpoint(name=name, spec=spec, location=str(pocket_path(name)))
+
+
+def catalogue_checkpoint(spec: str) -> Checkpoint:
+    """One stage of an entry of the catalogue, with what is told of the entry."""
+    entry, stage = published(spec)
+    revision = None if stage.revision == "main" else stage.revision
+    return Checkpoint(stage.name, spec, stage.hub, revision, entry=entry.name, notes=entry.notes)
 
 
 def adapter_checkpoint(spec: str, adapter: Path, base: Checkpoint | None) -> Checkpoint:
@@ -106,7 +117,11 @@ def adapter_checkpoint(spec: str, adapter: Path, base: Checkpoint | None) -> Che
 def parse_chain(
     specs: Sequence[str], names: Sequence[str] | None = None, *, trust: Trust = CAREFUL
 ) -> list[Checkpoint]:
-    """The checkpoints of a chain, in order, under distinct stage names (a repeated one is numbered)."""
+    """The checkpoints of a chain, in order, under distinct stage names (a repeated one is numbered).
+
+    An entry of the catalogue (`catalogue:NAME`) stands for its base and all its stages.
+    """
+    specs = expanded(specs)
     if len(specs) < 2:
         raise InputError(f"a comparison wants at least two checkpoints, base first; got {len(specs)}.")
     if names is not None and len(names) != len(specs):

@@ -9,6 +9,7 @@ from mcinterp import __version__
 from mcinterp.cli.attributing import add_attribute
 from mcinterp.cli.behaving import add_behave
 from mcinterp.cli.benching import add_bench
+from mcinterp.cli.cataloguing import add_catalogue, with_stages
 from mcinterp.cli.comparing import add_compare
 from mcinterp.cli.lenses import add_fit_lens
 from mcinterp.cli.locating import add_locate, add_uncollapse
@@ -26,9 +27,11 @@ Where does mode collapse appear between a base language model and its tuned chec
 EPILOG = """\
 A checkpoint is a hub id (org/name or org/name@revision), a directory in Hugging Face format, a PEFT adapter directory
 (or BASE+ADAPTER), or pocket:base, pocket:sft, pocket:rl, pocket:overoptimised; NAME=CHECKPOINT names the stage.
+catalogue:NAME stands for a known base and all its stages, catalogue:NAME/STAGE for one (see mcinterp catalogue).
 
 examples:
   mcinterp compare pocket:base pocket:sft pocket:rl
+  mcinterp compare catalogue:smollm2-135m --template both
   mcinterp compare org/model org/model-instruct --template both --device cuda --dtype bfloat16
   mcinterp compare base=./ckpt/base sft=./ckpt/sft rl=./ckpt/rl --prompts my.jsonl --out runs/mine
   mcinterp patch pocket:base pocket:sft --sites z --heads each --out runs/heads
@@ -45,6 +48,7 @@ QUESTIONS = {
 }
 OTHERS = {
     "uncollapse": (add_uncollapse, "save the tuned checkpoint with the base's weights at some sites"),
+    "catalogue": (add_catalogue, "list real pairs and chains by hub id, and say what one needs"),
     "bench": (add_bench, "measure methods on planted checkpoints"),
     "report": (add_report, "write the report of a run again, or of several side by side"),
     "summary": (add_summary, "say in the terminal what a run found"),
@@ -70,13 +74,21 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 when it worked, 2 and one sentence on bad input."""
-    options = parser().parse_args(arguments)
+    try:
+        options = parser().parse_args(with_stages(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        return refused(error)
     Progress.silent = getattr(options, "quiet", False)
     if Progress.silent:
         os.environ["TQDM_DISABLE"] = "1"
     try:
         options.call(options)
     except InputError as error:
-        print(f"mcinterp: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
+
+
+def refused(error: InputError) -> int:
+    """Say what was wrong in one sentence; the exit status."""
+    print(f"mcinterp: {error}", file=sys.stderr)
+    return 2

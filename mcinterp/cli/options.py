@@ -108,11 +108,13 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def out_of(options: argparse.Namespace) -> str:
-    """The run directory that was named, or the one named after the first and last stage."""
+    """The run directory that was named, or the one named after the first and last stage, and their catalogue entry."""
     from mcinterp.checkpoints import parse_chain
 
-    names = [checkpoint.name for checkpoint in parse_chain([options.base, options.tuned, *options.stages])]
-    return options.out or f"runs/{names[0]}-{names[-1]}"
+    checkpoints = parse_chain([options.base, options.tuned, *options.stages])
+    entries = {checkpoint.entry for checkpoint in checkpoints}
+    entry = f"{entries.pop()}-" if len(entries) == 1 and None not in entries else ""
+    return options.out or f"runs/{entry}{checkpoints[0].name}-{checkpoints[-1].name}"
 
 
 def listed(value: str) -> str | list[str]:
