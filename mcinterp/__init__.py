@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from mcinterp.direction.attractor import attractor_direction as attractor_direction
     from mcinterp.direction.steering import steer as steer
     from mcinterp.errors import InputError as InputError
-    from mcinterp.head_scores import head_scores as head_scores
+    from mcinterp.features.autoencoder import SparseAutoencoder as SparseAutoencoder
+    from mcinterp.features.comparison import compare_features as compare_features
+    from mcinterp.features.exporting import export_activations as export_activations
+    from mcinterp.features.patching import patch_features as patch_features
+    from mcinterp.features.saelens import load_sae as load_sae
+    from mcinterp.heads import head_scores as head_scores
+    from mcinterp.interop.cache import logit_lens_of_cache as logit_lens_of_cache
+    from mcinterp.interop.hooks import patch_hooks as patch_hooks
+    from mcinterp.interop.models import chain_from_models as chain_from_models
+    from mcinterp.interop.steering import steering_hooks as steering_hooks
+    from mcinterp.interop.tensors import tensors as tensors
     from mcinterp.intervene.held import generate_patched as generate_patched
     from mcinterp.intervene.patching import patch as patch
     from mcinterp.jobs.comparison import CompareQuestion as CompareQuestion
@@ -77,10 +87,20 @@ HOMES = {
     "interpolate": "weights.grafts",
     "update_attribution": "weights.update",
     "temperature_split": "temperature",
-    "head_scores": "head_scores",
+    "head_scores": "heads",
     "neuron_statistics": "neurons.statistics",
+    "SparseAutoencoder": "features.autoencoder",
+    "compare_features": "features.comparison",
+    "export_activations": "features.exporting",
+    "load_sae": "features.saelens",
+    "patch_features": "features.patching",
     "attractor_direction": "direction.attractor",
     "steer": "direction.steering",
+    "chain_from_models": "interop.models",
+    "logit_lens_of_cache": "interop.cache",
+    "patch_hooks": "interop.hooks",
+    "steering_hooks": "interop.steering",
+    "tensors": "interop.tensors",
 }
 
 

@@ -12,13 +12,13 @@ import mcinterp
 ROOT = Path(mcinterp.__file__).parent
 ORDER = [
     "errors", "progress", "variables", "organisms", "divergence", "tilting", "sharpening", "statistics", "rendering",
-    "prompts",
+    "prompts", "catalogue",
     "checkpoints", "readout", "placement", "norms", "alignment", "chain", "budget", "batching", "capture", "passes",
     "completions", "sequences",
     "results", "shards", "scoring", "samples", "lens_table", "lens", "readings", "tuned_lens", "attention",
     "attractors", "landmarks", "intervene", "folding", "growth", "temperature", "weights", "attribution", "effects",
-    "neurons", "copying", "head_scores", "direction", "parts", "verification", "localisation", "diversity",
-    "behaviour", "summary", "identity", "run", "engines", "show", "benchmark", "jobs", "cli",
+    "neurons", "copying", "heads", "direction", "features", "interop", "parts", "verification", "localisation",
+    "diversity", "behaviour", "summary", "identity", "run", "engines", "show", "benchmark", "jobs", "cli",
 ]  # fmt: skip
 
 

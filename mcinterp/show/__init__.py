@@ -42,6 +42,7 @@ from mcinterp.show.experiment_figures import (
     validity_curves,
     without_mode,
 )
+from mcinterp.show.feature_figures import compare_features, feature_curve, patch_features
 from mcinterp.show.graft_figures import graft_sweep, interpolate
 from mcinterp.show.lens_figures import landmark_positions, logit_lens, onset
 from mcinterp.show.neuron_figures import compare_neurons, mediated_share, neuron_effects, neuron_statistics, set_effects
@@ -71,6 +72,7 @@ __all__ = [
     "by_position",
     "calibration",
     "canned",
+    "compare_features",
     "compare_neurons",
     "contexts",
     "direct_logit_attribution",
@@ -81,6 +83,7 @@ __all__ = [
     "endings",
     "entropy_split",
     "evidence",
+    "feature_curve",
     "gate",
     "generate_patched",
     "graft_shapley",
@@ -98,6 +101,7 @@ __all__ = [
     "over_optimisation",
     "pair_evidence",
     "patch",
+    "patch_features",
     "perturbation",
     "picture",
     "planning",

@@ -157,7 +157,7 @@ def screen_map(screen: xr.Dataset) -> Any:
     return themed(drawn.properties(title="Attribution patching: estimated effects of patches"))
 
 
-DRAWN = {
+DRAWN: dict[str, Callable[[xr.Dataset], Any]] = {
     "logits": direct_logit_attribution,
     "update": update_attribution,
     "shapley": graft_shapley,

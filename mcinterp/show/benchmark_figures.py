@@ -14,7 +14,7 @@ from mcinterp.show.theme import BASE, LINE, PAPER, SEQUENTIAL, themed
 
 ROW, COLUMN, PANEL, LABELS, TASK = 19, 50, 130, 300, 13
 ALL = "all"
-DECADES = [0.001, 0.01, 0.1, 1, 10, 100]
+DECADES: list[float] = [0.001, 0.01, 0.1, 1, 10, 100]
 BESIDE = {"auroc": "AUROC", "share_on_truth": "share on the truth"}
 LIGHT_FROM = 0.6
 

@@ -7,32 +7,49 @@ from typing import Any
 
 import xarray as xr
 
-from mcinterp.show.behaviour import canned as of_canned
-from mcinterp.show.behaviour import contexts as of_contexts
-from mcinterp.show.behaviour import diversity as of_diversity
-from mcinterp.show.behaviour import endings as of_endings
-from mcinterp.show.behaviour import multiverse as of_multiverse
-from mcinterp.show.behaviour import over_optimisation as of_over_optimisation
-from mcinterp.show.behaviour import perturbation as of_perturbation
-from mcinterp.show.behaviour import planning as of_planning
-from mcinterp.show.behaviour import randomness as of_randomness
-from mcinterp.show.behaviour import stages as of_stages
-from mcinterp.show.behaviour import template_effect as of_template_effect
+from mcinterp.show.behaviour.canned import picture as canned
+from mcinterp.show.behaviour.contexts import picture as contexts
+from mcinterp.show.behaviour.contexts import precedent_picture as precedent
+from mcinterp.show.behaviour.diversity import picture as diversity
+from mcinterp.show.behaviour.endings import picture as endings
+from mcinterp.show.behaviour.multiverse import picture as multiverse
+from mcinterp.show.behaviour.over_optimisation import picture as over_optimisation
+from mcinterp.show.behaviour.perturbation import picture as perturbation
+from mcinterp.show.behaviour.planning import patch_picture as planning_patch
+from mcinterp.show.behaviour.planning import picture as planning
+from mcinterp.show.behaviour.planning import probe_picture as planning_probe
+from mcinterp.show.behaviour.randomness import earlier_picture as earlier_draws
+from mcinterp.show.behaviour.randomness import picture as randomness
+from mcinterp.show.behaviour.stages import picture as stages
+from mcinterp.show.behaviour.template_effect import keys_picture as template_keys
+from mcinterp.show.behaviour.template_effect import picture as template_effect
 
-canned = of_canned.picture
-contexts = of_contexts.picture
-diversity = of_diversity.picture
-endings = of_endings.picture
-multiverse = of_multiverse.picture
-over_optimisation = of_over_optimisation.picture
-perturbation = of_perturbation.picture
-planning = of_planning.picture
-randomness = of_randomness.picture
-stages = of_stages.picture
-template_effect = of_template_effect.picture
-precedent = of_contexts.precedent_picture
-planning_probe, planning_patch = of_planning.probe_picture, of_planning.patch_picture
-earlier_draws, template_keys = of_randomness.earlier_picture, of_template_effect.keys_picture
+__all__ = [
+    "calibration",
+    "canned",
+    "contexts",
+    "diversity",
+    "earlier_draws",
+    "endings",
+    "multiverse",
+    "over_optimisation",
+    "perturbation",
+    "planning",
+    "planning_patch",
+    "planning_probe",
+    "precedent",
+    "preference_order",
+    "randomness",
+    "sequence_tempering",
+    "stages",
+    "strings",
+    "temperature_curves",
+    "temperature_scopes",
+    "template_effect",
+    "template_keys",
+    "validity_curves",
+    "without_mode",
+]
 
 
 def preference_order(dataset: xr.Dataset) -> Any:

@@ -43,7 +43,9 @@ from mcinterp.benchmark.means import by_kind
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
 from mcinterp.direction.response import dose_response
-from mcinterp.head_scores import head_scores
+from mcinterp.features.autoencoder import SparseAutoencoder
+from mcinterp.features.curve import feature_curve
+from mcinterp.heads import head_scores
 from mcinterp.localisation.activations import by_position
 from mcinterp.localisation.evidence import evidence, pair_evidence
 from mcinterp.localisation.gate import gate
@@ -110,6 +112,14 @@ class Every:
     @cached_property
     def steered(self) -> xr.Dataset:
         return mcinterp.steer(self.pair, self.rendered, self.direction, coefficients=(0.0, 0.5, 1.0), draws=2)
+
+    @cached_property
+    def autoencoder(self) -> SparseAutoencoder:
+        return mcinterp.load_sae("pocket:sae")
+
+    @cached_property
+    def along_features(self) -> xr.Dataset:
+        return mcinterp.patch_features(self.pair, self.rendered, self.autoencoder, sizes=(0, 1, 2, 4), draws=2)
 
     @cached_property
     def setting(self) -> Setting:
@@ -231,6 +241,9 @@ class Every:
             "attractor_direction": lambda: self.direction,
             "steer": lambda: self.steered,
             "dose_response": lambda: dose_response(self.steered, draws=20),
+            "compare_features": lambda: mcinterp.compare_features(pair, rendered, self.autoencoder, skip=1, top=3),
+            "patch_features": lambda: self.along_features,
+            "feature_curve": lambda: feature_curve(self.along_features, draws=20),
             "gate": lambda: gate(pair, rendered).table,
             "evidence": lambda: self.evidence,
             "site_scores": lambda: site_scores(self.evidence, draws=20),

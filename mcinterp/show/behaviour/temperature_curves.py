@@ -139,7 +139,7 @@ def predictions(left: float, right: float) -> list[Any]:
     return [lines, named.encode(x="x:Q", y="y:Q", text="kind:N")]
 
 
-KINDS = {"tokens": lambda x: 0.0, "texts": lambda x: 1.0 - x}
+KINDS: dict[str, Callable[[float], float]] = {"tokens": lambda x: 0.0, "texts": lambda x: 1.0 - x}
 
 
 def removed(entries: list[dict[str, Any]], stages: list[str], orient: Any = None) -> Any:

@@ -1,6 +1,6 @@
 """What a run found, in a few sentences from its summary, and the charts that support them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 SUPPORT = (
@@ -88,7 +88,7 @@ def percent(share: float) -> str:
     return f"{round(100 * share)} %"
 
 
-SAID = {
+SAID: dict[str, Callable[[dict[str, Any]], str]] = {
     "said": lambda summary: summary["said"],
     "entropy": entropy_sentence,
     "patch": patch_sentence,
