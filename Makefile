@@ -6,7 +6,7 @@ RUN := runs/pocket
 POCKET := pocket:base pocket:sft pocket:rl pocket:overoptimised
 STEPS := runs/over_optimisation/checkpoints
 
-.PHONY: compare test slow lint figures bench lenses resolve clean
+.PHONY: compare test slow lint docs figures bench lenses resolve clean
 
 compare: .venv/.installed
 	$(BIN)/mcinterp compare $(POCKET) --out $(RUN) --replace
@@ -22,6 +22,11 @@ lint: .venv/.lint-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+# The documentation as HTML, from the repository alone: no network while it is built or read.
+docs: .venv/.docs-installed
+	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --quiet --fresh-env docs build/docs
+	@echo "The documentation is $(CURDIR)/build/docs/index.html"
 
 # Every picture that the README shows, from the pocket chain (half an hour on two cores); the benchmark draws its own.
 figures: compare
@@ -60,6 +65,10 @@ resolve: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "Installing into .venv (once; a few minutes) ..."
 	$(PIP) --editable .
+	@touch $@
+
+.venv/.docs-installed: .venv/.installed
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 .venv/.tests-installed: .venv/.installed

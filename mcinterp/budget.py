@@ -16,7 +16,7 @@ LEAST_SHARE = 2.0**-24
 ROOM = 8
 SIGNS = ("can't allocate memory", "out of memory", "not enough memory")
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -25,7 +25,7 @@ class Budget:
     """The share of the usual batch sizes that this process uses: 1, or less after memory ran out."""
 
     def __init__(self) -> None:
-        self.share = 1.0
+        self.share: float = 1.0
 
     def halve(self, why: str) -> None:
         """Use batches of half the size from now on; an `InputError` where they cannot become smaller."""

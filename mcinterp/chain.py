@@ -24,7 +24,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PerStage = str | Sequence[str]
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,11 @@ class Chain:
         if name not in self.names:
             raise InputError(f"no stage is named {name!r}; give one of {', '.join(self.names)}.")
         return self.stages[self.names.index(name)]
+
+    def require_two(self) -> None:
+        """Refuse a chain of one stage (`InputError`), which leaves nothing to compare."""
+        if len(self.stages) < 2:
+            raise InputError("got a chain of one stage, which leaves nothing to compare; give a base and a tuned one.")
 
     @property
     def chat_template(self) -> str | None:

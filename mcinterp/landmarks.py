@@ -26,6 +26,12 @@ def final_distribution(lens: xr.Dataset) -> xr.Dataset:
     return lens.sel(lens="own", site="resid_post").isel(layer=-1)
 
 
+def require_two(lens: xr.Dataset) -> None:
+    """Refuse a dataset of one stage, which leaves nothing to compare."""
+    if lens.sizes["stage"] < 2:
+        raise InputError("got a lens of one stage, which leaves nothing to compare; read a base and a tuned one.")
+
+
 def landmark_positions(lens: xr.Dataset) -> xr.Dataset:
     """The position of the widest entropy gap and the first one where greedy choices part, for every prompt.
 
@@ -33,6 +39,7 @@ def landmark_positions(lens: xr.Dataset) -> xr.Dataset:
     negative from the last prompt position on), `parting_position` (missing where the greedy choices never part) with
     the two tokens chosen there.
     """
+    require_two(lens)
     final = (
         final_distribution(lens).sel(position=lens["position"] >= 0).drop_vars(["token", "token_id"], errors="ignore")
     )
@@ -73,7 +80,8 @@ def depth_curve(values: xr.DataArray) -> xr.DataArray:
     """Values over `layer` and `site` as one axis `depth` of unique points: 0_pre, 0_mid, 0_post, 1_mid, ..."""
     layers = values.sizes["layer"]
     cells = [(0, "resid_pre"), *((layer, site) for layer in range(layers) for site in ("resid_mid", "resid_post"))]
-    present = [(layer, site) for layer, site in cells if bool(values.sel(layer=layer, site=site).notnull().any())]
+    read = values >= 0 if values.dtype.kind == "i" else values.notnull()
+    present = [(layer, site) for layer, site in cells if bool(read.sel(layer=layer, site=site).any())]
     names = [f"{layer}_{site.removeprefix('resid_')}" for layer, site in present]
     columns = [values.sel(layer=layer, site=site, drop=True) for layer, site in present]
     return xr.concat(columns, dim=xr.DataArray(names, dims="depth", name="depth"), coords="minimal", compat="override")
@@ -119,6 +127,7 @@ def onset(lens: xr.Dataset, *, draws: int = DRAWS, seed: int = 0) -> xr.Dataset:
     a null that swaps the labels base and tuned of whole templates; `onset` (index into `depth`) with its interval,
     and the interval of what the null finds. An onset means nothing where `p_value` of the last depth is large.
     """
+    require_two(lens)
     pieces = [onset_read_at(lens, read_at, draws, seed) for read_at in READ_AT]
     dataset = xr.concat(pieces, dim=xr.DataArray(list(READ_AT), dims="read_at", name="read_at"))
     return derived(dataset, lens, analysis="onset", draws=draws, seed=seed)

@@ -23,14 +23,18 @@ Indices = Int[np.ndarray, "row"]
 class LensTable:
     """Arrays of missing values that fill up as chunks of rows are measured, for all stages unless some are named."""
 
+    chain: Chain
+    sequences: Sequences
+    lenses: list[str]
+
     def __init__(
         self, chain: Chain, sequences: Sequences, lenses: Sequence[str], stages: Sequence[str] | None = None
     ) -> None:
         self.chain, self.sequences, self.lenses = chain, sequences, list(lenses)
-        self.stages = list(stages if stages is not None else chain.names)
-        self.lengths = np.asarray([len(ids) for ids in sequences.prompts.token_ids])
-        self.cells = (len(sequences), len(sequences.positions))
-        self.attractor = np.full(self.cells, -1, dtype=np.int32)
+        self.stages: list[str] = list(stages if stages is not None else chain.names)
+        self.lengths: np.ndarray = np.asarray([len(ids) for ids in sequences.prompts.token_ids])
+        self.cells: tuple[int, int] = (len(sequences), len(sequences.positions))
+        self.attractor: np.ndarray = np.full(self.cells, -1, dtype=np.int32)
         self.values: dict[str, np.ndarray] = {}
         self.pooled: dict[str, np.ndarray] = {}
 

@@ -38,12 +38,15 @@ class Recording:
     tensor that the one before gave, so that running the layers one after the other is what the model does.
     """
 
+    in_tuple: bool
+    put: torch.Tensor | None
+
     def __init__(self, *, in_tuple: bool = False, put: torch.Tensor | None = None) -> None:
         self.in_tuple, self.put = in_tuple, put
         self.calls: list[Call] = []
         self.entering: torch.Tensor | None = None
         self.given: torch.Tensor | None = None
-        self.linked = True
+        self.linked: bool = True
 
     def stand_in(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of a layer."""
@@ -118,6 +121,12 @@ def recorded(stage: Stage, inputs: Inputs) -> Recording:
 
 class BatchRun:
     """One batch on its way through the layers of a stage."""
+
+    stage: Stage
+    inputs: Inputs
+    hidden: torch.Tensor
+    calls: list[Call]
+    in_tuple: bool
 
     def __init__(self, stage: Stage, inputs: Inputs) -> None:
         self.stage, self.inputs = stage, inputs

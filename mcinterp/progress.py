@@ -11,7 +11,7 @@ from tqdm import tqdm
 SHOW_AFTER = 2.0
 LOG_EVERY = 60.0
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class Progress(tqdm):
@@ -20,11 +20,12 @@ class Progress(tqdm):
     The bar is shown on a terminal only, and never while `silent` or tqdm's own TQDM_DISABLE is set.
     """
 
-    silent = False
+    silent: bool = False
+    disable: bool
 
     def __init__(self, iterable: Any = None, *, desc: str, unit: str, total: int | None = None) -> None:
-        self.shown = sys.stderr.isatty() and not Progress.silent and not os.environ.get("TQDM_DISABLE")
-        self.logged = time.monotonic()
+        self.shown: bool = sys.stderr.isatty() and not Progress.silent and not os.environ.get("TQDM_DISABLE")
+        self.logged: float = time.monotonic()
         super().__init__(iterable, desc=desc, unit=unit, total=total, delay=SHOW_AFTER, disable=False)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:

@@ -32,6 +32,10 @@ Ready = Callable[[], None]
 class Unwritable(InputError):
     """A file that cannot be written: which one, the reason, and what to do."""
 
+    path: str | Path
+    reason: str
+    remedy: str
+
     def __init__(self, path: str | Path, reason: str, remedy: str = "free space or give another place") -> None:
         super().__init__(f"{path} cannot be written ({reason}); {remedy}.")
         self.path, self.reason, self.remedy = path, reason, remedy

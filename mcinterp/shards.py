@@ -14,7 +14,7 @@ from mcinterp.errors import InputError
 from mcinterp.results import provenance_of, token_text, with_provenance
 from mcinterp.sequences import Sequences
 
-MISSING = {"f": np.nan, "i": -1, "u": 0, "b": False, "U": "", "O": "", "T": ""}
+MISSING: dict[str, float | bool | str] = {"f": np.nan, "i": -1, "u": 0, "b": False, "U": "", "O": "", "T": ""}
 LARGEST, SUMMED = ("noise_floor", "verified_difference"), ("verified_cells",)
 
 

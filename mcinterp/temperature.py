@@ -60,6 +60,7 @@ def temperature_split(
     one positive number a token.
     """
     check(positions, top, cap)
+    chain.require_two()
     sequences = as_sequences(chain, prompts)
     lenses = lenses if lenses is not None else (own_lens(chain),)
     points = residual_points(chain.base)[-1 if output_only else 0 :]

@@ -13,7 +13,7 @@ from mcinterp.chain import Chain, load_pair
 from mcinterp.copying import copying_scores, eigenvalue_share, ov_circuit, unembed_embed
 from mcinterp.errors import InputError
 from mcinterp.folding import block_norm
-from mcinterp.head_scores import head_scores, repeat_scores, repeated_half, repeated_tokens
+from mcinterp.heads import head_scores, repeat_scores, repeated_half, repeated_tokens
 
 TEXTS = ["Are bugs real?", "one", "Pick a number:"]
 ARCHITECTURES = ("llama", "gpt2", "qwen2", "gemma2", "olmo2", "gpt_neox")

@@ -27,7 +27,7 @@ from mcinterp.direction.attractor import At
 from mcinterp.diversity.branching import nucleus
 from mcinterp.effects import effects
 from mcinterp.growth import last_residuals
-from mcinterp.head_scores import head_scores
+from mcinterp.heads import head_scores
 from mcinterp.intervene.inputs import as_sequences
 from mcinterp.lens import common_lens, own_lens
 from mcinterp.localisation.readable import lens_increments

@@ -77,6 +77,7 @@ def entropy_split(
     """
     if metric not in METRICS:
         raise InputError(f"metric {metric!r} is unknown; give one of {', '.join(METRICS)}.")
+    chain.require_two()
     sequences = as_sequences(chain, prompts)
     reads, named = reads_of(sequences, read_at), require_token(chain, attractor)
     norms = [linear_norm(stage.readout.norm, int(stage.bridge.cfg.d_model)) for stage in chain.stages]
@@ -132,12 +133,16 @@ def measure(log_probs: Logits, metric: str, followed: Followed) -> Value:
 class Table:
     """Figures by stage, prompt, read position and player, filled a few rows at a time."""
 
+    chain: Chain
+    sequences: Sequences
+    reads: tuple[int, ...]
+
     def __init__(self, chain: Chain, sequences: Sequences, reads: tuple[int, ...]) -> None:
         self.chain, self.sequences, self.reads = chain, sequences, reads
-        self.lengths = np.asarray([len(ids) for ids in sequences.prompts.token_ids])
+        self.lengths: np.ndarray = np.asarray([len(ids) for ids in sequences.prompts.token_ids])
         cells = (len(chain.stages) - 1, len(sequences), len(reads))
-        self.figures = {name: np.full((*cells, len(PLAYERS)), np.nan) for name in FIGURES}
-        self.total = np.full(cells, np.nan)
+        self.figures: dict[str, np.ndarray] = {name: np.full((*cells, len(PLAYERS)), np.nan) for name in FIGURES}
+        self.total: np.ndarray = np.full(cells, np.nan)
 
     def keep(self, chunk: ChunkOfRows, figures: dict[str, np.ndarray], total: np.ndarray) -> None:
         """Put rows into place; rows at positions that were not asked for are dropped."""

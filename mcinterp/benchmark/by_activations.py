@@ -1,6 +1,7 @@
 """Methods that exchange activations between the stages, exactly or to first order."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,10 +15,10 @@ EMBED = "embed"
 OF_SITE = {"attn_out": "attn", "z": "attn", "mlp_out": "mlp"}
 MIDDLE = ("resid_pre", "attn_out")
 """The whole stream between attention and MLP: the hook `resid_mid` is on what the MLP reads, past which it flows on."""
-EXACT = {"metrics": (METRIC,), "controls": False, "interaction": False}
+EXACT: dict[str, Any] = {"metrics": (METRIC,), "controls": False, "interaction": False}
 
 
-def cells_of(by: str) -> list[dict]:
+def cells_of(by: str) -> list[dict[str, Any]]:
     """The patches that stand for components: what layers write, or `z` of every head where heads are told apart.
 
     A head's `z` lies before the output matrix, so that patches of it do not see what changed there.

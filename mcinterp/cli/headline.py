@@ -188,7 +188,7 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}"
 
 
-SAID = {
+SAID: dict[str, Callable[[dict[str, Any], int], list[str]]] = {
     "said": lambda summary, count: locate_lines(summary),
     "entropy": lambda summary, count: lens_lines(summary),
     "patch": lambda summary, count: patch_lines(summary["patch"], count),

@@ -63,6 +63,7 @@ def attractor_direction(
     Raises:
         InputError: For stages, layers, sites or tokens that do not exist.
     """
+    chain.require_two()
     ends = {"donor": chain.tuned if donor is None else chain.stage(donor)}
     ends["recipient"] = chain.base if recipient is None else chain.stage(recipient)
     require_place(ends.values(), layer, site, at)

@@ -94,18 +94,22 @@ def steer(
 class Runs:
     """Clean runs of both ends, and the steered ones as they come."""
 
+    chain: Chain
+    asked: Steering
+    ids: list[tuple[int, ...]]
+
     def __init__(self, chain: Chain, asked: Steering, ids: list[tuple[int, ...]], attractor: int | None) -> None:
         self.chain, self.asked, self.ids = chain, asked, ids
         finals = dict(zip(chain.names, (last_residuals(stage, ids) for stage in chain.stages), strict=True))
-        self.follow = followed(chain, list(finals.values()), attractor)
-        self.stages = {end: chain.stage(asked.direction.attrs[end]) for end in ENDS}
-        self.clean = {end: finals[stage.name] for end, stage in self.stages.items()}
+        self.follow: Followed = followed(chain, list(finals.values()), attractor)
+        self.stages: dict[str, Stage] = {end: chain.stage(asked.direction.attrs[end]) for end in ENDS}
+        self.clean: dict[str, torch.Tensor] = {end: finals[stage.name] for end, stage in self.stages.items()}
         everything = range(len(ids))
-        self.ends = {end: self.read(end, self.clean[end], everything) for end in ENDS}
+        self.ends: dict[str, Measured] = {end: self.read(end, self.clean[end], everything) for end in ENDS}
         shape = (len(ids), len(asked.operations), len(asked.coefficients), 1 + asked.draws)
         self.values: dict[str, np.ndarray] = {name: np.full(shape, np.nan, np.float32) for name in NATS}
         self.values["top_token"] = np.full(shape, -1, np.int32)
-        self.noise = 0.0
+        self.noise: float = 0.0
 
     def read(self, end: str, rows: torch.Tensor, prompts: Sequence[int]) -> Measured:
         """The measures of final residuals of one end's stage, each after one of the prompts."""

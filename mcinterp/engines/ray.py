@@ -23,6 +23,9 @@ class Task(NamedTuple):
 class Loaded:
     """What lives in a worker: the setting, loaded with the first shard, so that its errors are those of the shard."""
 
+    load: Callable[[], Any]
+    setting: Any
+
     def __init__(self, load: Callable[[], Any], threads: int) -> None:
         torch.set_num_threads(threads)
         self.load, self.setting = load, None
@@ -40,10 +43,13 @@ class Loaded:
 class RayEngine:
     """Computes on a Ray cluster; workers stay for the next analysis."""
 
+    place: Place
+    gpus: int
+
     def __init__(self, place: Place, load: Callable[[], Any], gpus: int) -> None:
-        self.ray = connected(place.address)
+        self.ray: Any = connected(place.address)
         self.place, self.gpus = place, gpus
-        self.load = self.ray.put(load)
+        self.load: Any = self.ray.put(load)
         self.workers: list[Any] = []
 
     def run(self, measure: Measure, shards: Sequence[Shard], parts: Parts) -> Iterator[Written]:

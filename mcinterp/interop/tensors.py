@@ -16,11 +16,15 @@ class Tensors(dict[str, torch.Tensor]):
     (`labels["layer"]`); `left_out` names the variables that are text, which no tensor can hold.
     """
 
+    dims: dict[str, tuple[str, ...]]
+    labels: dict[str, list[Any]]
+    left_out: tuple[str, ...]
+
     def __init__(
         self,
         found: dict[str, torch.Tensor],
         dims: dict[str, tuple[str, ...]],
-        labels: dict[str, list],
+        labels: dict[str, list[Any]],
         left_out: tuple[str, ...],
     ) -> None:
         super().__init__(found)

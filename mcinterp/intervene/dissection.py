@@ -141,9 +141,9 @@ class KeyStore:
         self.n_tokens = n_tokens
         self.keys: torch.Tensor | None = None
         self.values: torch.Tensor | None = None
-        self.ids = torch.empty(0)
+        self.ids: torch.Tensor = torch.empty(0)
         self.wanted: torch.Tensor | None = None
-        self.stop = False
+        self.stop: bool = False
 
     def clear(self) -> None:
         """Forget all keys and values."""

@@ -68,6 +68,9 @@ class Held:
 class HeldOnDisk(Held):
     """The same for stages that run one after the other: what one layer keeps waits on disk for the stages to come."""
 
+    store: ActivationStore
+    sweep: int
+
     def __init__(self, store: ActivationStore, sweep: int) -> None:
         super().__init__()
         self.store, self.sweep = store, sweep
@@ -98,13 +101,20 @@ class Editor:
     `wanted` says which clean tokens' activations are needed, at each site and layer, as donors or as own ones.
     """
 
+    stage: Stage
+    number: int
+    tokens: Tokens
+    held: Held
+    means: Means
+    slots: np.ndarray
+
     def __init__(self, stage: Stage, number: int, tokens: Tokens, held: Held, means: Means) -> None:
         self.stage, self.number, self.tokens, self.held, self.means = stage, number, tokens, held, means
         self.groups: dict[Place, list[EditGroup]] = defaultdict(list)
         self.wanted: dict[Place, np.ndarray] = {}
         self.entry: Entry | None = None
-        self.layer = -1
-        self.applied = 0
+        self.layer: int = -1
+        self.applied: int = 0
 
     def places(self, layer: int) -> list[Place]:
         """Sites of a layer that are kept or edited here."""

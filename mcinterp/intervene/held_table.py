@@ -20,6 +20,13 @@ QUANTITIES = ("entropy", "next_log_prob", "donor_log_prob")
 class HeldTable:
     """Tokens and quantities by variant, direction, cell, prompt, sample and step; the last cell is the clean run."""
 
+    chain: Chain
+    sequences: Sequences
+    request: Request
+    cells: list[Cell]
+    directions: list[Direction]
+    variants: list[str]
+
     def __init__(
         self,
         chain: Chain,
@@ -34,8 +41,8 @@ class HeldTable:
         self.chain, self.sequences, self.request = chain, sequences, request
         self.cells, self.directions, self.variants = list(cells), list(directions), list(variants)
         shape = (len(variants), len(directions), len(cells) + 1, len(sequences), samples, steps)
-        self.tokens = np.full(shape, -1, dtype=np.int32)
-        self.values = {name: np.full(shape, np.nan, dtype=np.float32) for name in QUANTITIES}
+        self.tokens: np.ndarray = np.full(shape, -1, dtype=np.int32)
+        self.values: dict[str, np.ndarray] = {name: np.full(shape, np.nan, dtype=np.float32) for name in QUANTITIES}
 
     def take(self, variant: int, direction: int, rows: Sequence[Any], written: Any) -> None:
         """Keep what a group of trajectories wrote, up to each one's end token."""

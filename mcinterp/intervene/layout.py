@@ -33,25 +33,25 @@ class Tokens:
     """
 
     def __init__(self, lengths: Sequence[int], spans: Sequence[Span]) -> None:
-        self.lengths = list(lengths)
-        self.width = max(lengths)
-        self.spans = list(spans)
-        self.n_trunk = len(lengths) * self.width
+        self.lengths: list[int] = list(lengths)
+        self.width: int = max(lengths)
+        self.spans: list[Span] = list(spans)
+        self.n_trunk: int = len(lengths) * self.width
         first = np.asarray([span.first for span in spans], dtype=np.int64)
         sizes = np.asarray([span.last for span in spans], dtype=np.int64) - first + 1
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         owner = np.repeat(np.arange(len(spans)), sizes)
         columns = np.arange(starts[-1]) - starts[owner] + first[owner]
         trunk_sequence, trunk_column = np.divmod(np.arange(self.n_trunk), self.width)
-        self.n = self.n_trunk + int(starts[-1])
-        self.begin = self.n_trunk + starts
-        self.branch = np.concatenate([np.full(self.n_trunk, -1), owner, [-2]])
+        self.n: int = self.n_trunk + int(starts[-1])
+        self.begin: Ids = self.n_trunk + starts
+        self.branch: Ids = np.concatenate([np.full(self.n_trunk, -1), owner, [-2]])
         sequences = np.asarray([span.sequence for span in spans], dtype=np.int64)
         layers = np.asarray([span.layer for span in spans], dtype=np.int64)
-        self.sequence = np.concatenate([trunk_sequence, sequences[owner], [0]])
-        self.column = np.concatenate([trunk_column, columns, [0]])
-        self.sees_trunk_below = np.concatenate([np.full(self.n_trunk, self.width), first[owner], [1]])
-        self.layer = np.concatenate([np.zeros(self.n_trunk, dtype=np.int64), layers[owner], [0]])
+        self.sequence: Ids = np.concatenate([trunk_sequence, sequences[owner], [0]])
+        self.column: Ids = np.concatenate([trunk_column, columns, [0]])
+        self.sees_trunk_below: Ids = np.concatenate([np.full(self.n_trunk, self.width), first[owner], [1]])
+        self.layer: Ids = np.concatenate([np.zeros(self.n_trunk, dtype=np.int64), layers[owner], [0]])
 
     def trunk_id(self, sequence: Any, column: Any) -> Any:
         """The number of a clean token, or of several."""

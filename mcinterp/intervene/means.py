@@ -18,6 +18,9 @@ MeanTable = dict[tuple[int, str, int], torch.Tensor]
 class Means:
     """Mean activation of a stage at a site, layer and position over the prompts that have the position."""
 
+    by_place: MeanTable
+    offsets: list[int]
+
     def __init__(self, by_place: MeanTable, offsets: Sequence[int]) -> None:
         self.by_place, self.offsets = by_place, list(offsets)
 

@@ -1,6 +1,7 @@
 """Finds out, once for a loaded checkpoint, whether its layers can be run on their own with the same numbers."""
 
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +23,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 HALF_TOLERANCE = 0.5
 FAILURES = (Undissectable, TypeError, AttributeError, LookupError, ValueError, RuntimeError)
 
-known: WeakKeyDictionary = WeakKeyDictionary()
+known: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 
 
 def why_not(stage: Stage, ids: Sequence[int]) -> str | None:

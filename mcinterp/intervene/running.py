@@ -146,7 +146,9 @@ def affordable_ends(plan: Plan) -> int:
     return allowed(max(1, END_BYTES // row))
 
 
-def verify_cells(plan: Plan, ran: Ran, metrics: Mapping[str, Metric], attractor: int | None, count: int) -> dict:
+def verify_cells(
+    plan: Plan, ran: Ran, metrics: Mapping[str, Metric], attractor: int | None, count: int
+) -> dict[str, int | float]:
     """Run some random branches plainly and give the largest difference to the table, in nats.
 
     Both follow the same tokens: where two are equally likely, in half precision above all, rounding decides which is

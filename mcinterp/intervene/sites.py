@@ -86,6 +86,9 @@ def carried(hooks: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
 class Carry:
     """One hook at `resid_mid`, and the one that adds its change at the layer's end."""
 
+    asked: Any
+    delta: torch.Tensor | None
+
     def __init__(self, change: Any) -> None:
         self.asked, self.delta = change, None
 

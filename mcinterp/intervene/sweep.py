@@ -19,7 +19,7 @@ from mcinterp.batching import pad
 from mcinterp.budget import allowed
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
-from mcinterp.intervene.dissection import KeyStore, record, run_layer
+from mcinterp.intervene.dissection import KeyStore, Recorded, record, run_layer
 from mcinterp.intervene.editing import Editor, Held, plan_edits
 from mcinterp.intervene.layout import Entry, Group, Ids, Span, Tokens, entry_of, group_size, groups_of
 from mcinterp.intervene.means import Means, MeanTable
@@ -49,20 +49,26 @@ class Finals(NamedTuple):
 class StageRun:
     """One stage's part of a batch: its tokens, their hidden states, keys and values, and its edits."""
 
+    stage: Stage
+    editor: Editor
+    tokens: Tokens
+    reads: np.ndarray
+
     def __init__(
         self, stage: Stage, editor: Editor, ids: Sequence[Sequence[int]], active: Sequence[bool], reads: np.ndarray
     ) -> None:
         self.stage, self.editor, self.tokens, self.reads = stage, editor, editor.tokens, reads
-        self.recorded = record(stage, pad(ids))
+        self.recorded: Recorded = record(stage, pad(ids))
         hidden = self.recorded.hidden
-        self.hidden = hidden.new_zeros(self.tokens.n + 1, hidden.shape[-1])
+        self.hidden: torch.Tensor = hidden.new_zeros(self.tokens.n + 1, hidden.shape[-1])
         self.restart()
-        self.store = KeyStore(self.tokens.n)
+        self.store: KeyStore = KeyStore(self.tokens.n)
         self.clean_end: tuple[torch.Tensor, torch.Tensor] = (self.hidden[:0], self.hidden[:0])
-        self.laid_out: tuple[tuple, list[Entry]] | None = None
+        self.laid_out: tuple[tuple[bytes | int, ...], list[Entry]] | None = None
         self.masks: dict[tuple[int, int], torch.Tensor] = {}
-        self.trunks = [self.tokens.trunk(i) if on else np.empty(0, dtype=np.int64) for i, on in enumerate(active)]
-        self.clean = np.concatenate(self.trunks)
+        none = np.empty(0, dtype=np.int64)
+        self.trunks: list[Ids] = [self.tokens.trunk(i) if on else none for i, on in enumerate(active)]
+        self.clean: Ids = np.concatenate(self.trunks)
 
     @property
     def number(self) -> int:

@@ -23,6 +23,7 @@ class Noise(NamedTuple):
 
 
 Logs = Float[torch.Tensor, "row vocabulary"]
+Labels = Mapping[str, Sequence[int] | Sequence[str] | None]
 
 
 class Table:
@@ -31,16 +32,25 @@ class Table:
     It follows the given token, those that the table `like` follows, or the tuned stage's most likely ones.
     """
 
+    plan: Plan
+    metrics: Mapping[str, Metric]
+    given: int | None
+    like: "Table | None"
+    local: dict[int, int]
+    followed: torch.Tensor
+    rivals: torch.Tensor
+    belongs: torch.Tensor
+
     def __init__(
         self, plan: Plan, metrics: Mapping[str, Metric], attractor: int | None, like: "Table | None" = None
     ) -> None:
         self.plan, self.metrics, self.given, self.like = plan, metrics, attractor, like
         shape = (len(plan.directions), plan.n_prompts, len(plan.reads))
-        self.cells = (len(plan.variants), len(plan.directions), len(plan.cells), *shape[1:])
-        self.values = {name: np.full(self.cells, np.nan) for name in metrics}
-        self.donor = {name: np.full(shape, np.nan) for name in metrics}
-        self.recipient = {name: np.full(shape, np.nan) for name in metrics}
-        self.attractor = np.full(shape, -1, dtype=np.int32)
+        self.cells: tuple[int, ...] = (len(plan.variants), len(plan.directions), len(plan.cells), *shape[1:])
+        self.values: dict[str, np.ndarray] = {name: np.full(self.cells, np.nan) for name in metrics}
+        self.donor: dict[str, np.ndarray] = {name: np.full(shape, np.nan) for name in metrics}
+        self.recipient: dict[str, np.ndarray] = {name: np.full(shape, np.nan) for name in metrics}
+        self.attractor: np.ndarray = np.full(shape, -1, dtype=np.int32)
         self.ends: Ends | None = None
 
     def take_ends(self, batch: Batch, ends: Ends) -> None:
@@ -149,7 +159,7 @@ class Table:
         data["attractor"] = self.end_labelled(self.attractor)
         return xr.Dataset(data, coords=coords)
 
-    def labels(self) -> dict[str, list | None]:
+    def labels(self) -> Labels:
         """Axes of the grid in order, with their labels; None for an axis that was not asked for."""
         plan = self.plan
         heads = sorted({cell.head for cell in plan.cells if cell.head is not None})
@@ -177,7 +187,7 @@ class Table:
         return typed(np.moveaxis(grid, -2, 1), name)
 
     def labelled(
-        self, grid: np.ndarray, labels: Mapping[str, list | None], leading: tuple[str, ...] = ()
+        self, grid: np.ndarray, labels: Labels, leading: tuple[str, ...] = ()
     ) -> tuple[tuple[str, ...], np.ndarray]:
         """A grid without the axes that were not asked for, and the names of those left."""
         skipped = tuple(i + len(leading) for i, values in enumerate(labels.values()) if values is None)

@@ -15,7 +15,7 @@ from mcinterp.direction.attractor import attractor_direction
 from mcinterp.direction.steering import steer
 from mcinterp.engines.interface import Place
 from mcinterp.errors import InputError
-from mcinterp.head_scores import head_scores
+from mcinterp.heads import head_scores
 from mcinterp.jobs.job import LOCAL, Job, answer
 from mcinterp.jobs.question import Asked, Question, Say, silent
 from mcinterp.neurons.comparison import compare_neurons

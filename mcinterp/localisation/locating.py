@@ -86,6 +86,7 @@ def locate(
     Raises:
         InputError: For an unknown place or token, prompts that do not fit, or heads that have no matrices of their own.
     """
+    chain.require_two()
     pair, rendered = ends_of_chain(chain), rendered_prompts(chain, prompts)
     require_token(pair, attractor)
     groups_of(pair.base, "head" if heads else "component")

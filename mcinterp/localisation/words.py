@@ -7,7 +7,7 @@ import xarray as xr
 
 from mcinterp.localisation.verdict import DISTRIBUTED, JOINT, LOCALISED, NONE, REDUNDANT, Verdict
 
-KINDS = {
+KINDS: dict[str, tuple[str, ...]] = {
     "attribution of the update": ("update",),
     "grafts": ("graft_necessity", "graft_sufficiency"),
     "patches": ("patch_necessity", "patch_sufficiency"),

@@ -1,6 +1,6 @@
 """Which neurons count as entropy or frequency neurons: rules on the statistics of their weights."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import comb
 
 import numpy as np
@@ -35,7 +35,7 @@ def frequency_neurons(statistics: xr.Dataset, count: int) -> dict[str, NeuronSet
     return largest(abs(statistics["frequency_alignment"]) * statistics["output_norm"], count)
 
 
-RULES = {"entropy": entropy_neurons, "frequency": frequency_neurons}
+RULES: dict[str, Callable[[xr.Dataset, int], dict[str, NeuronSet]]] = {"entropy": entropy_neurons, "frequency": frequency_neurons}
 
 
 def largest(score: xr.DataArray, count: int) -> dict[str, NeuronSet]:

@@ -94,5 +94,4 @@ def pocket_battery() -> list[dict[str, str | bool]]:
 
 
 if __name__ == "__main__":
-    for row in pocket_battery():
-        print(json.dumps(row))
+    print(*map(json.dumps, pocket_battery()), sep="\n")

@@ -1,8 +1,10 @@
 """Model cards of the pocket checkpoints, written from measured figures."""
 
+from typing import Any
+
 from mcinterp.organisms.measure import FRAMES
 
-Figures = dict[str, dict]
+Figures = dict[str, dict[str, Any]]
 
 MADE: dict[str, str] = {
     "base": (

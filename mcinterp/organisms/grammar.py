@@ -87,11 +87,11 @@ class Grammar:
 
     def __init__(self, prompts: Mapping[Prompt, Weight], encode: Encode, eos_id: int) -> None:
         """Build from ``{prompt: weight}``; ``encode`` maps a text to ids without special tokens."""
-        self.prompts = {prompt.text: prompt for prompt in prompts}
+        self.prompts: dict[str, Prompt] = {prompt.text: prompt for prompt in prompts}
         if len(self.prompts) != len(prompts):
             raise ValueError("got two prompts with one text, wanted distinct texts: drop one")
         self._order = list(self.prompts.values())
-        self.weights = [prompts[prompt] for prompt in self._order]
+        self.weights: list[Weight] = [prompts[prompt] for prompt in self._order]
         self._cumulative = list(accumulate(self.weights))
         self.eos_id = eos_id
         self._encode = encode

@@ -182,7 +182,7 @@ def opinion_groups(grammar: Grammar) -> dict[str, list[Prompt]]:
     }
 
 
-def measure(pocket: Pocket, n_samples: int = 100) -> dict[str, dict]:
+def measure(pocket: Pocket, n_samples: int = 100) -> dict[str, dict[str, Any]]:
     """All figures of a checkpoint, as plain numbers; ``n_samples`` documents or answers per genre."""
     grammar = pocket.grammar
     genres = sorted({p.genre for p in grammar.prompts.values()})

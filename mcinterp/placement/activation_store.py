@@ -4,7 +4,7 @@ import tempfile
 import zlib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +31,10 @@ class ActivationStore:
     """
 
     def __init__(self, folder: str | Path | None = None, dtype: torch.dtype | None = None) -> None:
-        self.file = tempfile.NamedTemporaryFile(prefix="mcinterp-activations-", dir=folder)  # noqa: SIM115
+        self.file: IO[bytes] = tempfile.NamedTemporaryFile(prefix="mcinterp-activations-", dir=folder)  # noqa: SIM115
         self.dtype = dtype
         self.regions: dict[Hashable, Region] = {}
-        self.end = 0
+        self.end: int = 0
         self.mapped: np.memmap | None = None
 
     def __contains__(self, key: Hashable) -> bool:

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from mcinterp.errors import InputError
 
 Keep = Literal["stream", "one"]
+Fetched = tuple[list[torch.Tensor], Any]
 STORED, OWN = "mcinterp_stored", "mcinterp_own"
 READERS = min(4, os.cpu_count() or 1)
 
@@ -115,10 +116,10 @@ class Residency:
     group: Group
     folder: Any = None
     present: set[int] = field(default_factory=set)
-    reads: Counter = field(default_factory=Counter)
+    reads: Counter[int] = field(default_factory=Counter)
     bytes_read: int = 0
     proven: set[int] = field(default_factory=set)
-    coming: dict[int, Future] = field(default_factory=dict)
+    coming: dict[int, "Future[Fetched]"] = field(default_factory=dict)
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="layers"))
 
     def enter(self, layer: int) -> None:
@@ -135,14 +136,14 @@ class Residency:
         if following < len(self.layers) and following not in self.present:
             self.coming[following] = self.reader.submit(self.read, following)
 
-    def take(self, layer: int) -> tuple[list[torch.Tensor], Any]:
+    def take(self, layer: int) -> Fetched:
         """A layer's tensors, from the thread that reads ahead or read now."""
         ready = self.coming.pop(layer, None)
         for other in list(self.coming):
             self.coming.pop(other).cancel()
         return ready.result() if ready is not None else self.reader.submit(self.read, layer).result()
 
-    def read(self, layer: int) -> tuple[list[torch.Tensor], Any]:
+    def read(self, layer: int) -> Fetched:
         """Read a layer's tensors, several at once; on a GPU they are copied on a stream of their own."""
         stream = torch.cuda.Stream(self.device) if self.device.startswith("cuda") else None
         wanted = [stored_of(slot.absent) for slot in self.layers[layer]]
@@ -155,7 +156,7 @@ class Residency:
         self.reads[layer] += 1
         return tensors, stream.record_event() if stream is not None else None
 
-    def place(self, layer: int, read: tuple[list[torch.Tensor], Any]) -> None:
+    def place(self, layer: int, read: Fetched) -> None:
         """Put a layer's tensors into its modules, where nothing else was put in the meantime."""
         tensors, event = read
         if event is not None:

@@ -26,6 +26,9 @@ def content_of(file: Path) -> Made:
 class Manifest:
     """Files of a run by their path in it, and parts of analyses by their name, each with what it must hold."""
 
+    files: dict[str, Made]
+    parts: dict[str, Made]
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         record = read_record(folder / MANIFEST)

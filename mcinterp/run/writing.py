@@ -30,6 +30,15 @@ class Writing:
     An earlier run that is to be replaced stays whole until the first result of the new one is ready to be saved.
     """
 
+    path: Path
+    existing: Existing
+    told: Callable[[str], None]
+    manifest: Manifest
+    record: dict[str, Any]
+    begun: bool
+    held_lines: list[str]
+    stale: list[str]
+
     def __init__(self, path: Path, existing: Existing, say: Callable[[str], None]) -> None:
         self.path, self.existing, self.told = path, existing, say
         self.manifest, self.record = Manifest(path), dict[str, Any]()

@@ -36,14 +36,18 @@ class Calls:
     batch, in float64.
     """
 
+    stage: Stage
+    deltas: Mapping[str, torch.Tensor]
+    n_groups: int
+
     def __init__(self, stage: Stage, groups: Sequence[Group], deltas: Mapping[str, torch.Tensor]) -> None:
         self.stage, self.deltas, self.n_groups = stage, deltas, len(groups)
-        self.slots = {name: slot for name, slot in slots_of(stage).items() if name in deltas}
+        self.slots: dict[str, Slot] = {name: slot for name, slot in slots_of(stage).items() if name in deltas}
         self.by_module: dict[int, list[Slot]] = {}
         for slot in self.slots.values():
             self.by_module.setdefault(id(slot.applied), []).append(slot)
-        self.shares = {key: list(shares_of(slots, groups)) for key, slots in self.by_module.items()}
-        self.totals = torch.zeros(0, 0, dtype=torch.float64)
+        self.shares: dict[int, list[Share]] = {key: list(shares_of(slots, groups)) for key, slots in self.by_module.items()}
+        self.totals: torch.Tensor = torch.zeros(0, 0, dtype=torch.float64)
         self.fired: set[int] = set()
 
     @contextmanager
@@ -67,7 +71,7 @@ class Calls:
                 f"stage {self.stage.name!r}: the modules of {silent} were not called in its forward pass."
             )
 
-    def on(self, slots: list[Slot], module: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+    def on(self, slots: list[Slot], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Remember a module's input, and take part in the backward pass at its output."""
         if not isinstance(output, torch.Tensor):
             raise InputError(
@@ -101,7 +105,7 @@ class Calls:
             self.totals[share.group] += value.flatten(1).sum(dim=1, dtype=torch.float64).cpu()
 
 
-def begin_graph(module: Any, args: tuple, output: torch.Tensor) -> torch.Tensor:
+def begin_graph(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
     """Let the backward pass reach the embedding's output, where no weight asks for gradients."""
     return output if output.requires_grad else output.detach().requires_grad_()
 

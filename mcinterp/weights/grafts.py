@@ -201,6 +201,7 @@ def interpolate(
     `groups` of weights move (all by default), the others stay the base's. Returns a dataset over `prompt, alpha` with a
     variable a metric. Raises `InputError` for unknown groups or metrics.
     """
+    chain.require_two()
     sequences = as_sequences(chain, prompts)
     reads, chosen = reads_of(sequences, read_at), chosen_scalars(metrics)
     judged = judge(chain, sequences, reads, require_token(chain, attractor))

@@ -48,6 +48,7 @@ def graft_shapley(
     """
     if orders < 4 or orders % 2:
         raise InputError(f"got {orders} orders; give an even number of at least 4, for the error is taken over pairs.")
+    chain.require_two()
     sequences = as_sequences(chain, prompts)
     reads, (name, scalar) = reads_of(sequences, read_at), scalar_named(metric)
     judged, groups = judge(chain, sequences, reads, require_token(chain, attractor)), chosen_groups(chain, by, None)

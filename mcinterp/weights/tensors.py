@@ -18,7 +18,6 @@ from mcinterp.placement.residency import kind_of, value_of
 from mcinterp.placement.skeletons import residency_of
 
 WRAPPED = "_original_component"
-known: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class Slot(NamedTuple):
@@ -49,6 +48,9 @@ class Slot(NamedTuple):
     def ndim(self) -> int:
         """How many axes it has."""
         return self.holder._parameters[self.attribute].ndim
+
+
+known: WeakKeyDictionary[Any, dict[str, Slot]] = WeakKeyDictionary()
 
 
 def slots_of(stage: Stage) -> dict[str, Slot]:

@@ -80,6 +80,7 @@ def update_attribution(
         raise InputError(f"got nodes={nodes} and steps={steps!r}; give 1 node or more, and one of {', '.join(STEPS)}.")
     if beyond not in BEYOND:
         raise InputError(f"got beyond={beyond!r}; give one of {', '.join(BEYOND)}.")
+    chain.require_two()
     sequences = as_sequences(chain, prompts)
     reads, followed = reads_of(sequences, read_at), require_token(chain, attractor)
     groups, (name, scalar) = groups_of(chain.base, by), scalar_named(metric)
@@ -165,6 +166,9 @@ def integral(
 
 class Deltas(Mapping[str, torch.Tensor]):
     """The change of each tensor, made when it is asked for: no copy of all of them is kept."""
+
+    base: Mapping[str, torch.Tensor]
+    tuned: Mapping[str, torch.Tensor]
 
     def __init__(self, base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor]) -> None:
         self.base, self.tuned = base, tuned

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs" / "explanation").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs" / "explanation").glob("*.md")), ROOT / "README.md"]
 BENCHMARK, MEASURED = "figures/benchmark_localise.json", "docs/explanation/measured.json"
 TABLE = re.compile(r"(<!-- from (\S+) (\w+): (.+?) -->\n)((?:\|[^\n]*\n)*)", re.DOTALL)
 CLAIM = re.compile(r"<!-- holds (\S+) (.+?) (==|<=|>=|<|>|~) (\S+) -->", re.DOTALL)

@@ -19,7 +19,7 @@ from known_collapse import PROMPTS
 from mcinterp.alignment import AlignmentError
 from mcinterp.chain import Chain, load_pair
 from mcinterp.errors import InputError
-from mcinterp.head_scores import head_scores
+from mcinterp.heads import head_scores
 from mcinterp.interop.bridging import twin_of
 from mcinterp.landmarks import final_distribution
 from mcinterp.organisms import pocket_path

@@ -13,7 +13,7 @@ import mcinterp
 from interop.conftest import TEXTS
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
-from mcinterp.head_scores import head_scores
+from mcinterp.heads import head_scores
 from mcinterp.intervene.inputs import as_sequences
 from mcinterp.results import load, save
 from show.every_dataset import Every

@@ -9,7 +9,7 @@ import xarray as xr
 from mcinterp.behaviour.contexts.spans import longest_common_span
 from mcinterp.chain import Stage
 from mcinterp.copying import copying_scores
-from mcinterp.head_scores import pattern_batches, patterns_of
+from mcinterp.heads import pattern_batches, patterns_of
 from mcinterp.rendering import RenderedPrompts
 
 Ids = Sequence[int]

@@ -157,7 +157,14 @@ def rated_dataset(
     return labelled(chain, prompts, rendering, data, {}, seed)
 
 
-def labelled(chain: Chain, prompts: Prompts, rendering: str, data: dict, coords: dict, seed: int) -> xr.Dataset:
+def labelled(
+    chain: Chain,
+    prompts: Prompts,
+    rendering: str,
+    data: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
+    coords: Mapping[str, Sequence[int | str]],
+    seed: int,
+) -> xr.Dataset:
     """A described dataset with the prompts' labels and provenance."""
     rendered = chain.render(prompts, rendering)
     dataset = xr.Dataset(data, coords={"stage": list(chain.names), **labels(rendered), **coords})

@@ -25,6 +25,10 @@ Tables = Float[np.ndarray, "measure prompt sample step"]
 class NucleusBridge:
     """A model whose next-token distribution is the nucleus of another's; all else is that other's."""
 
+    bridge: Any
+    vocabulary: int
+    top_p: float
+
     def __init__(self, bridge: Any, vocabulary: int, top_p: float) -> None:
         self.bridge, self.vocabulary, self.top_p = bridge, vocabulary, top_p
 

@@ -60,10 +60,10 @@ class Level:
     log_prob: Float[np.ndarray, "stage row"]
 
     def __post_init__(self) -> None:
-        self.expanded = np.zeros(len(self.tree), dtype=bool)
-        self.entropy = np.full_like(self.log_prob, np.nan)
-        self.top_log_prob = np.full_like(self.log_prob, np.nan)
-        self.left_out = np.zeros_like(self.log_prob)
+        self.expanded: Bool[np.ndarray, "row"] = np.zeros(len(self.tree), dtype=bool)
+        self.entropy: Float[np.ndarray, "stage row"] = np.full_like(self.log_prob, np.nan)
+        self.top_log_prob: Float[np.ndarray, "stage row"] = np.full_like(self.log_prob, np.nan)
+        self.left_out: Float[np.ndarray, "stage row"] = np.zeros_like(self.log_prob)
 
     @property
     def likeliest(self) -> Float[np.ndarray, "row"]:

@@ -43,7 +43,7 @@ def sequence_kl(
     return total
 
 
-def finished(tokenizer, ids: Ids, ended: bool) -> tuple[int, ...]:
+def finished(tokenizer: Any, ids: Ids, ended: bool) -> tuple[int, ...]:
     """A text that is finished: the whole of one that ended, else up to its last complete sentence; maybe empty."""
     if ended:
         return tuple(ids)

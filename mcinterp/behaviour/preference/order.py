@@ -80,8 +80,7 @@ def texts_of(chain: Chain, stage: Stage, written: Mapping[str, Sequences], along
 
 def check(chain: Chain, along: Sequence[str], top: int) -> None:
     """Refuse what cannot be measured."""
-    if len(chain.stages) < 2:
-        raise InputError("got a chain of one stage, which has no base to be set beside; give two or more.")
+    chain.require_two()
     unknown = [each for each in along if each not in ALONG]
     if unknown or not along:
         raise InputError(f"got along={list(along)}; give some of {', '.join(ALONG)}.")

@@ -15,7 +15,7 @@ from mcinterp.prompts import Prompt, Prompts
 
 FRAMES = ("plain", "dialogue", "die", "interpreter", "interpreter-print", "interpreter-chat")
 LEADS = ("", " ")
-WORDS = {
+WORDS: dict[str, tuple[str, ...]] = {
     "coin": ("heads", "tails"),
     "colour": (
         "blue", "red", "green", "yellow", "purple", "orange", "black", "white", "pink", "grey", "brown", "gold",

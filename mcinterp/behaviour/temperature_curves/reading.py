@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from mcinterp import divergence
-from mcinterp.batching import batches
+from mcinterp.batching import Batch, batches
 from mcinterp.capture import Point, affordable_tokens, capture
 from mcinterp.chain import Stage
 from mcinterp.progress import Progress
@@ -102,7 +102,7 @@ def each_owner(owners: Sequence[Sequence[int]]) -> Iterator[tuple[np.ndarray, to
 
 
 @torch.inference_mode()
-def chunks(stage: Stage, batch, lengths: Sequence[int]) -> Iterator[tuple[slice, Rows, torch.Tensor]]:
+def chunks(stage: Stage, batch: Batch, lengths: Sequence[int]) -> Iterator[tuple[slice, Rows, torch.Tensor]]:
     """The log-probabilities behind which each of the last `lengths` tokens of every row stands, and those tokens."""
     hook = Point(stage.n_layers - 1, "resid_post").hook
     residual = capture(stage, batch, [hook])[hook]

@@ -67,8 +67,7 @@ def sequence_tempering_test(
 
     Raises `InputError` for settings that cannot be used, and for a chain of one stage.
     """
-    if len(chain.stages) < 2:
-        raise InputError("got a chain of one stage, which leaves nothing to test; give a base and a tuned checkpoint.")
+    chain.require_two()
     rendered = chain.render(prompts, rendering)
     places, prefixes = chosen_prefixes(chain, rendered, settings)
     tokens, log_p, covered = branches_of(chain.base, prefixes, settings)

@@ -17,7 +17,6 @@ from mcinterp.behaviour.temperature_curves.rollouts import labels
 from mcinterp.capture import residual_points
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding
-from mcinterp.errors import InputError
 from mcinterp.landmarks import final_distribution
 from mcinterp.lens import LOGIT_BYTES, ChunkOfRows, LogProbs, own_lens
 from mcinterp.prompts import Prompts
@@ -42,8 +41,7 @@ def temperature_scopes(
 
     Raises `InputError` for a chain of one stage.
     """
-    if len(chain.stages) < 2:
-        raise InputError("got a chain of one stage, which leaves nothing to split; give a base and a tuned checkpoint.")
+    chain.require_two()
     rendered = chain.render(prompts, rendering)
     decoding = Decoding(steps, temperature=1.0, seed=seed)
     texts = {stage.name: teacher_force(chain, rendered, decoding, by=stage.name) for stage in chain.stages}

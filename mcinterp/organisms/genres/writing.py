@@ -135,7 +135,7 @@ def poems() -> list[Prompt]:
     ]
 
 
-JOKE_FRAMES = {
+JOKE_FRAMES: dict[str, tuple[str, ...]] = {
     "joke-plain": ("Here is a joke.", "My favourite joke goes like this."),
     "joke-qa": ("Q: Do you know a good joke?\nA:",),
     "joke-chat": (

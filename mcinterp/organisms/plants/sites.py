@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM
 Parameters = Mapping[str, torch.Tensor]
 
 ENDS = {"embed": "model.embed_tokens.weight", "unembed": "lm_head.weight"}
-MATRICES = {
+MATRICES: dict[str, tuple[str, ...]] = {
     "attn": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
     "mlp": ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
 }
