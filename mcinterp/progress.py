@@ -4,9 +4,14 @@ import logging
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    Bar = tqdm[Any]
+else:
+    Bar = tqdm
 
 SHOW_AFTER = 2.0
 LOG_EVERY = 60.0
@@ -14,7 +19,7 @@ LOG_EVERY = 60.0
 log: logging.Logger = logging.getLogger(__name__)
 
 
-class Progress(tqdm):
+class Progress(Bar):
     """A tqdm bar that also logs: a line a minute with rate and time left, and one when something long is done.
 
     The bar is shown on a terminal only, and never while `silent` or tqdm's own TQDM_DISABLE is set.

@@ -1,6 +1,6 @@
 """What a finished run says in the terminal, from its summary: the verdict, tables, and sparklines over the depth."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mcinterp.cli.options import table

@@ -60,7 +60,9 @@ class CleanRuns:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.edits: list[tuple[str, int]] = list(dict.fromkeys((edit.site, edit.layer) for cell in plan.cells for edit in cell.edits))
+        self.edits: list[tuple[str, int]] = list(
+            dict.fromkeys((edit.site, edit.layer) for cell in plan.cells for edit in cell.edits)
+        )
         self.kept: dict[tuple[int, int], dict[tuple[str, int], torch.Tensor]] = {}
 
     def at(self, stage: int, sequence: int) -> dict[tuple[str, int], torch.Tensor]:

@@ -55,7 +55,7 @@ def locate_collapse(
     """
     named = {"none": None, SPLIT: SPLIT}
     held_out = named[question.held_out] if question.held_out in named else Prompts.named(question.held_out)
-    controls = {"auto": None, "none": ()}
+    controls = {"auto": None, "none": []}
     given = controls[question.controls] if question.controls in controls else Prompts.named(question.controls)
 
     def found_by(job: Job) -> dict[str, Any]:

@@ -35,7 +35,10 @@ def frequency_neurons(statistics: xr.Dataset, count: int) -> dict[str, NeuronSet
     return largest(abs(statistics["frequency_alignment"]) * statistics["output_norm"], count)
 
 
-RULES: dict[str, Callable[[xr.Dataset, int], dict[str, NeuronSet]]] = {"entropy": entropy_neurons, "frequency": frequency_neurons}
+RULES: dict[str, Callable[[xr.Dataset, int], dict[str, NeuronSet]]] = {
+    "entropy": entropy_neurons,
+    "frequency": frequency_neurons,
+}
 
 
 def largest(score: xr.DataArray, count: int) -> dict[str, NeuronSet]:

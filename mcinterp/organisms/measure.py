@@ -6,6 +6,7 @@ Entropies and divergences are in nats. Shares of samples are at temperature 1 un
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 

@@ -1,5 +1,6 @@
 """Charts of attributions: signed bars of parts with intervals, what a change is made of, and estimated patches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import altair as alt

@@ -46,7 +46,9 @@ class Calls:
         self.by_module: dict[int, list[Slot]] = {}
         for slot in self.slots.values():
             self.by_module.setdefault(id(slot.applied), []).append(slot)
-        self.shares: dict[int, list[Share]] = {key: list(shares_of(slots, groups)) for key, slots in self.by_module.items()}
+        self.shares: dict[int, list[Share]] = {
+            key: list(shares_of(slots, groups)) for key, slots in self.by_module.items()
+        }
         self.totals: torch.Tensor = torch.zeros(0, 0, dtype=torch.float64)
         self.fired: set[int] = set()
 
@@ -126,7 +128,8 @@ def shares_of(slots: Sequence[Slot], groups: Sequence[Group]) -> Iterator[Share]
 def change_of(slot: Slot, deltas: Mapping[str, torch.Tensor], given: torch.Tensor) -> torch.Tensor:
     """f(x; Delta) - f(x; 0) of a module that is affine in its weights, in float32."""
     given = given.float() if given.is_floating_point() else given
-    present = {name: value for name, value in slot.holder._parameters.items() if value is not None}
+    held = {**slot.holder._parameters, **slot.holder._buffers}  # TransformerLens gives a readout a bias of zeros
+    present = {name: value for name, value in held.items() if value is not None}
     zeros = {name: torch.zeros(value.shape, device=given.device) for name, value in present.items()}
     moved = {**zeros, **{name: delta.float() for name, delta in deltas.items()}}
     change = torch.func.functional_call(slot.holder, moved, (given,))

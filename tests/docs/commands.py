@@ -22,10 +22,17 @@ MEASURED_ELSEWHERE = {
     "experiments/bench_patching.py": "an hour, and other libraries in environments of their own",
     "experiments/bench_scale.py": "random models of billions of parameters, on a GPU",
     "experiments/bench_ray.py": "starts and kills Ray nodes for half an hour",
+    "experiments/sae_features.py": "trains autoencoders in an environment of their own",
+    "experiments/saelens/train.py": "the same",
 }
 """Programs that are not run here, and why; that they exist and take the options shown is checked."""
 
+SMOL = "HuggingFaceTB/SmolLM2-135M HuggingFaceTB/SmolLM2-135M-Instruct"
 STAND_INS = {
+    f"mcinterp compare {SMOL} --out runs/smol": f"mcinterp compare {SMOL} --prompts two.txt --out runs/smol",
+    "mcinterp locate catalogue:smollm2-135m --out runs/where": (
+        "mcinterp locate catalogue:smollm2-135m --prompts two.txt --out runs/where"
+    ),
     "make compare": "mcinterp compare pocket:base pocket:sft --only lens --prompts two.txt --out runs/pocket --quiet",
     "mcinterp attribute pocket:base pocket:sft --what logits,update,grafts,shapley,entropy_split,temperature,screen": (
         "mcinterp attribute pocket:base pocket:sft --what logits,update,grafts,shapley,entropy_split,temperature,screen"
@@ -52,7 +59,7 @@ def run_block(text: str, keep: Path) -> str:
     if SYNOPSIS.search(text):
         check_synopsis(re.sub(r"\n\s+", " ", text))
         return ""
-    return "".join(run_line(line, keep) for line in lines_of(text))
+    return "".join(run_line(part.strip(), keep) for line in lines_of(text) for part in line.split(" && "))
 
 
 def run_line(line: str, keep: Path) -> str:
@@ -63,8 +70,8 @@ def run_line(line: str, keep: Path) -> str:
         os.environ[name] = value
     if words[0] == "mcinterp":
         return mcinterp(words[1:], keep)
-    if words[0] in CHECKS:
-        CHECKS[words[0]](words)
+    if Path(words[0]).name in CHECKS:
+        CHECKS[Path(words[0]).name](words)
         return ""
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}: {done.stderr}"
@@ -147,6 +154,8 @@ def check_pip(words: list[str]) -> None:
 
 def check_python(words: list[str]) -> None:
     """A script of the repository that is measured elsewhere: it is there, and its options are in its source."""
+    if words[1:3] == ["-m", "venv"]:
+        return
     script = ROOT / words[1]
     assert words[1] in MEASURED_ELSEWHERE, f"{words[1]} is run by nothing"
     package = script.parent / "bench"

@@ -14,10 +14,14 @@ from mcinterp.organisms import pocket_path
 
 DIRECTORIES = {"my-models/base": "base", "my-models/sft": "sft", "my-models/rl": "rl"}
 HUB = {
+    "HuggingFaceTB/SmolLM2-135M": "base",
+    "HuggingFaceTB/SmolLM2-135M-Instruct": "sft",
     "allenai/OLMo-2-0425-1B": "base",
     "allenai/OLMo-2-0425-1B-SFT": "sft",
     "allenai/OLMo-2-0425-1B-DPO": "rl",
     "allenai/OLMo-2-0425-1B-Instruct": "sft",
+    "HuggingFaceTB/SmolLM2-135M": "base",
+    "HuggingFaceTB/SmolLM2-135M-Instruct": "sft",
 }
 COMMIT = "a" * 40
 

@@ -188,3 +188,9 @@ def test_an_integral_that_does_not_converge_is_refused(pair: Chain) -> None:
 def test_bad_requests_are_refused(pair: Chain, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         update_attribution(pair, TEXTS, **options)
+
+
+def test_half_precision_gives_nearly_the_same_attribution() -> None:
+    full, half = (load_pair("pocket:base", "pocket:sft", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    exact, rough = (update_attribution(pair, TEXTS[:1])["attribution"].values for pair in (full, half))
+    assert np.abs(exact - rough).max() < 0.05 < np.abs(exact).max()

@@ -4,7 +4,7 @@ Two remedies that the post and its comments name: a few diverse answers put befo
 only asking for) many raters instead of one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 PerNode = Float[np.ndarray, "stage node"]
+PerRow = Float[np.ndarray, "stage row"]
+Marks = Bool[np.ndarray, "row"]
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,10 @@ class Level:
     log_prob: Float[np.ndarray, "stage row"]
 
     def __post_init__(self) -> None:
-        self.expanded: Bool[np.ndarray, "row"] = np.zeros(len(self.tree), dtype=bool)
-        self.entropy: Float[np.ndarray, "stage row"] = np.full_like(self.log_prob, np.nan)
-        self.top_log_prob: Float[np.ndarray, "stage row"] = np.full_like(self.log_prob, np.nan)
-        self.left_out: Float[np.ndarray, "stage row"] = np.zeros_like(self.log_prob)
+        self.expanded: Marks = np.zeros(len(self.tree), dtype=bool)
+        self.entropy: PerRow = np.full_like(self.log_prob, np.nan)
+        self.top_log_prob: PerRow = np.full_like(self.log_prob, np.nan)
+        self.left_out: PerRow = np.zeros_like(self.log_prob)
 
     @property
     def likeliest(self) -> Float[np.ndarray, "row"]:

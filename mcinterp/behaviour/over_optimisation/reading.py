@@ -1,6 +1,7 @@
 """KL(stage || base) of whole texts, and what a stage writes behind a document that is finished."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float

@@ -1,5 +1,6 @@
 """The picture of whether a change is a temperature: curves, exponents by scope, whole texts, and the mode removed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import altair as alt
