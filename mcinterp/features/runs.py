@@ -29,6 +29,19 @@ class Runs:
     the metrics of the clean runs; `noise` how far a copy that is run without a change was from its clean run (nats).
     """
 
+    way: Direction
+    sae: SparseAutoencoder
+    noise: float
+    recipient: Stage
+    donor: Stage
+    judged: Judged
+    columns: list[list[int]]
+    own: list[torch.Tensor]
+    other: list[torch.Tensor]
+    clean: torch.Tensor
+    follow: Followed
+    ends: dict[str, dict[str, np.ndarray]]
+
     def __init__(
         self,
         chain: Chain,

@@ -24,7 +24,7 @@ class Asked:
     seed: int
 
     @property
-    def variants(self) -> list[tuple]:
+    def variants(self) -> list[tuple[str | int, ...]]:
         """All runs of a prompt: the sets, the wholes, then the controls by kind, draw and size."""
         controls = [(kind, draw, size) for kind in CONTROLS for draw in range(self.draws) for size in self.sizes]
         return [*(("set", size) for size in self.sizes), *((name,) for name in WHOLE), *controls]

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from mcinterp.chain import Chain
-from mcinterp.features.activations import all_rows
+from mcinterp.features.activations import Rows, all_rows
 from mcinterp.features.autoencoder import Code, SparseAutoencoder
 from mcinterp.features.parts import parts_of
 from mcinterp.sequences import Sequences
@@ -32,7 +32,7 @@ def differences(
 
 def chosen(
     chain: Chain, number: int, sequences: Sequences, columns: Sequence[Sequence[int]], sae: SparseAutoencoder
-) -> list:
+) -> list[Rows]:
     """A stage's activations at the chosen tokens, prompt by prompt."""
     found = all_rows(chain.stages[number], sequences.ids, sae.hook, sae.width)
     return [rows[list(c)] for rows, c in zip(found, columns, strict=True)]
@@ -40,6 +40,15 @@ def chosen(
 
 class Table:
     """Sums and means by prompt, filled as stages are read; parts are means over the tokens of a prompt."""
+
+    names: list[str]
+    templates: tuple[str, ...]
+    activation: np.ndarray
+    frequency: np.ndarray
+    part: np.ndarray
+    rest: np.ndarray
+    whole: np.ndarray
+    complete: np.ndarray
 
     def __init__(self, chain: Chain, sequences: Sequences, sae: SparseAutoencoder) -> None:
         self.names, self.templates = list(chain.names), sequences.prompts.templates

@@ -128,8 +128,8 @@ def shares_of(slots: Sequence[Slot], groups: Sequence[Group]) -> Iterator[Share]
 def change_of(slot: Slot, deltas: Mapping[str, torch.Tensor], given: torch.Tensor) -> torch.Tensor:
     """f(x; Delta) - f(x; 0) of a module that is affine in its weights, in float32."""
     given = given.float() if given.is_floating_point() else given
-    held = {**slot.holder._parameters, **slot.holder._buffers}  # TransformerLens gives a readout a bias of zeros
-    present = {name: value for name, value in held.items() if value is not None}
+    added = {name: value for name, value in slot.holder._buffers.items() if name == "bias"}  # a readout's, of zeros
+    present = {name: value for name, value in (slot.holder._parameters | added).items() if value is not None}
     zeros = {name: torch.zeros(value.shape, device=given.device) for name, value in present.items()}
     moved = {**zeros, **{name: delta.float() for name, delta in deltas.items()}}
     change = torch.func.functional_call(slot.holder, moved, (given,))

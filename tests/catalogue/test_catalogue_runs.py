@@ -19,8 +19,6 @@ CHOSEN = [
     "tulu3-8b", "zephyr-7b",
 ]  # fmt: skip
 MESSAGE = "Are bugs real?"
-UNDRAWN = "the report of parallel blocks: landmarks.depth_curve keeps unread depths of whole numbers (token -1)"
-PARALLEL = pytest.mark.xfail(strict=True, reason=UNDRAWN)
 
 
 class Made(NamedTuple):
@@ -42,8 +40,7 @@ def mcinterp(arguments: list[str], cache: Path, folder: Path) -> subprocess.Comp
 
 
 @pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=PARALLEL if name == "pythia-70m" else ()) for name in CHOSEN],
+    scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name=name)) for name in CHOSEN]
 )
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One entry planted and compared."""

@@ -15,7 +15,7 @@ from mcinterp.cli import parser
 from mcinterp.variables import VARIABLES
 
 SHOWN = ("index", "tutorial", "reference/command-line", "notebooks/one_prompt")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(name="docs")]
 
 
 @pytest.fixture(scope="module")
