@@ -20,8 +20,6 @@ HUB = {
     "allenai/OLMo-2-0425-1B-SFT": "sft",
     "allenai/OLMo-2-0425-1B-DPO": "rl",
     "allenai/OLMo-2-0425-1B-Instruct": "sft",
-    "HuggingFaceTB/SmolLM2-135M": "base",
-    "HuggingFaceTB/SmolLM2-135M-Instruct": "sft",
 }
 COMMIT = "a" * 40
 

@@ -17,9 +17,10 @@ WITH_CODE = [page for page in PAGES if any(blocks(page))]
 SLOW = {
     "README.md",
     "docs/tutorial.md",
+    "docs/explanation/attribution.md",
     "docs/explanation/locate.md",
     *(f"docs/how-to/{name}.md" for name in ("chains", "own-checkpoints", "own-localisation-method", "own-prompts")),
-    *(f"docs/how-to/{name}.md" for name in ("own-tools", "real-pair-on-a-gpu", "sparse-autoencoders")),
+    *(f"docs/how-to/{name}.md" for name in ("own-tools", "pictures", "real-pair-on-a-gpu", "sparse-autoencoders")),
 }
 """Pages that take more than five seconds."""
 
