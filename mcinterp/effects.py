@@ -22,11 +22,20 @@ CONTROLS = ("noop", "random", "shuffled")
 
 
 def main_metric(patched: xr.Dataset) -> str:
-    """The metric by which cells are ranked: log-odds of the attractor where they were read, else what comes next."""
-    found = [name for name in PREFERRED if name in patched]
+    """The metric by which cells are ranked: log-odds of the attractor where they were read, else what comes next.
+
+    Where none of the library's own was read it is the first of the caller's.
+    """
+    found = [*(name for name in PREFERRED if name in patched), *metrics_of(patched)]
     if not found:
         raise InputError(f"the dataset has none of {', '.join(PREFERRED)} to rank cells by; patch with one of them.")
     return found[0]
+
+
+def metrics_of(patched: xr.Dataset) -> list[str]:
+    """The metrics that were read on patched runs and at both ends."""
+    names = [str(name).removesuffix("_donor") for name in patched.data_vars if str(name).endswith("_donor")]
+    return [name for name in names if name in patched and f"{name}_recipient" in patched]
 
 
 def effects(
@@ -39,7 +48,11 @@ def effects(
     below 0.1; unlike a mean of single recoveries it gives prompts with a small gap little weight); both with 95 %
     intervals by bootstrap over templates; `<control>`, the mean effect of every control; and over `direction`, `gap`,
     the mean of donor minus recipient.
+
+    Raises `InputError` for a metric that was not read.
     """
+    if metric not in metrics_of(patched):
+        raise InputError(f"metric {metric!r} was not read; give one of {', '.join(metrics_of(patched)) or 'none'}.")
     templates = patched["template"].values.tolist()
     effect = prompts_first(patched[metric] - patched[f"{metric}_recipient"])
     ends = prompts_first(patched[f"{metric}_donor"] - patched[f"{metric}_recipient"])

@@ -98,3 +98,12 @@ def test_cells_are_ranked_by_what_was_read(patched: xr.Dataset) -> None:
     assert main_metric(patched[[]].assign(entropy=1.0)) == "entropy"
     with pytest.raises(InputError, match="has none of attractor_log_odds, attractor_log_prob"):
         main_metric(patched[[]])
+
+
+def test_a_metric_of_ones_own_is_found_and_a_strange_one_refused(patched: xr.Dataset) -> None:
+    ends = ("", "_donor", "_recipient")
+    own = patched[[]].assign({f"mine{end}": patched[f"attractor_log_odds{end}"] for end in ends})
+    assert main_metric(own) == "mine"
+    assert effects(own, "mine")["effect"].equals(effects(patched)["effect"])
+    with pytest.raises(InputError, match="metric 'nope' was not read; give one of mine"):
+        effects(own, "nope")

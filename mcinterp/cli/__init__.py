@@ -38,6 +38,7 @@ examples:
   mcinterp attribute pocket:base pocket:sft --what update,grafts --by head
   mcinterp locate pocket:base pocket:sft --prompts battery:pocket --out runs/where
 """
+INTERRUPTED = 130
 QUESTIONS = {
     "compare": (add_compare, "compare checkpoints layer by layer and write a report"),
     "patch": (add_patch, "put one checkpoint's activations into another's run, site by site"),
@@ -73,7 +74,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 when it worked, 2 and one sentence on bad input."""
+    """Run one verb; 0 when it worked, 2 and one sentence on bad input, 130 and one when interrupted (Ctrl-C)."""
     try:
         options = parser().parse_args(with_stages(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
@@ -83,8 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["TQDM_DISABLE"] = "1"
     try:
         options.call(options)
+        sys.stdout.flush()
     except InputError as error:
         return refused(error)
+    except KeyboardInterrupt:
+        print("mcinterp: interrupted; a run goes on with the same command and --resume.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our lines wants no more of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

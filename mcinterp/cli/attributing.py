@@ -48,7 +48,8 @@ def add_attribute(verb: argparse.ArgumentParser) -> None:
 
 def run_attribute(options: argparse.Namespace) -> None:
     """`mcinterp attribute`."""
-    from mcinterp.jobs.attribution import DEFAULT, AttributeQuestion, attribute
+    from mcinterp.jobs.analyses import DEFAULT, AttributeQuestion
+    from mcinterp.jobs.attribution import attribute
 
     names = ("by", "metric", "against", "nodes", "neurons", "orders", "layer", "written_by")
     question = AttributeQuestion(

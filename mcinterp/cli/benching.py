@@ -60,11 +60,11 @@ def run_localise(options: argparse.Namespace) -> None:
 
 
 def plant_names(half: str, kinds: Sequence[str] | None) -> list[str]:
-    """Plants of the catalogue by half and kind; `InputError` for an unknown kind."""
-    from mcinterp.organisms.plants.catalogue import CATALOGUE, KINDS
+    """Planted designs by half and kind; `InputError` for an unknown kind."""
+    from mcinterp.organisms.plants.designs import DESIGNS, KINDS
 
     unknown = [kind for kind in kinds or () if kind not in KINDS]
     if unknown:
         raise InputError(f"got {unknown[0]!r} for --kinds; give some of {', '.join(KINDS)}.")
     halves = HALVES if half == "both" else (half,)
-    return [n for n, d in CATALOGUE.items() if d.half in halves and (kinds is None or d.kind in kinds)]
+    return [n for n, d in DESIGNS.items() if d.half in halves and (kinds is None or d.kind in kinds)]

@@ -41,12 +41,12 @@ def lens_lines(summary: dict[str, Any]) -> list[str]:
     highest = max(max(values) for values in along["stages"].values())
     rows = [["entropy (nats)", f"{along['depths'][0]} to {along['depths'][-1]}", "after the prompt", "95 % interval"]]
     for name in stages:
-        ends = plain_interval(entropy[name]["ci_low"], entropy[name]["ci_high"])
+        ends = interval(entropy[name]["ci_low"], entropy[name]["ci_high"], "")
         rows.append([f"  {name}", sparkline(along["stages"][name], highest), f"{entropy[name]['mean']:.3f}", ends])
     lines = [table(rows)]
     gap = entropy["difference"]
     ends = "" if gap["ci_low"] is None else f" [{gap['ci_low']:+.3f}, {gap['ci_high']:+.3f}]"
-    where = f"at the last prompt position, {summary['n_prompts']} prompts"
+    where = f"at the last prompt position, {summary['n_prompts']} prompt{'s' * (summary['n_prompts'] != 1)}"
     lines.append(f"{stages[-1]} minus {stages[0]}: {gap['mean']:+.3f} nats{ends} {where}")
     for lens, one in summary["onset"].items():
         found = one["missing_because"] or f"layer {one['layer']} {one['site']} (p = {one['p_value']:.3f})"
@@ -60,11 +60,6 @@ def sparkline(values: Sequence[float], highest: float) -> str:
     return "".join(BARS[round(top * max(0.0, value) / highest) if highest > 0 else 0] for value in values)
 
 
-def plain_interval(low: float | None, high: float | None) -> str:
-    """The ends of an interval without signs; a dash where it is missing."""
-    return "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
-
-
 def patch_lines(patched: dict[str, Any], count: int = OF_ONE) -> list[str]:
     """The strongest cells of every direction beside the random control, and the noise floor."""
     floor = patched["noise_floor"]
@@ -72,11 +67,11 @@ def patch_lines(patched: dict[str, Any], count: int = OF_ONE) -> list[str]:
     return [*effect_lines(patched, count), f"engine: {patched['engine']}{known}"]
 
 
-def effect_lines(moved: dict[str, Any], count: int = OF_ONE) -> list[str]:
+def effect_lines(moved: dict[str, Any], count: int = OF_ONE, title: str = "") -> list[str]:
     """The strongest cells of every direction, beside the random control where there is one."""
     lines = []
     for direction, one in moved["directions"].items():
-        rows = [[f"{direction}, {moved['metric']}", "effect", "95 % interval", "share of gap", "random donor"]]
+        rows = [[f"{title}{direction}, {moved['metric']}", "effect", "95 % interval", "share of gap", "random donor"]]
         rows += [cell_row(cell) for cell in one["cells"][:count]]
         lines.append(table(rows if "random" in one["cells"][0] else [row[:-1] for row in rows]))
     return lines
@@ -148,24 +143,18 @@ def locate_lines(summary: dict[str, Any]) -> list[str]:
 
 def verification_lines(verified: dict[str, Any]) -> list[str]:
     """By part of the prompts, what every edit regains and what it costs."""
-    lines = []
+    lines, controlled = [], False
     for part, edits in verified["parts"].items():
-        rows = [
-            [
-                f"base weights put back, {part.replace('_', '-')} prompts",
-                "entropy back",
-                "log-odds back",
-                "kept",
-                "control KL",
-            ]
-        ]
+        title = f"base weights put back, {part.replace('_', '-')} prompts"
+        rows = [[title, "entropy back", "log-odds back", "kept", "control KL"]]
         rows += [
             [f"  {name}{of_sites(one)}", signed(one["regained"]), signed(one["log_odds_regained"]), *kept(one)]
             for name, one in edits.items()
             if name not in ("tuned", "base")
         ]
-        lines.append(table(rows))
-    return lines
+        controlled = any(one.get("control_kl") is not None for one in edits.values())
+        lines.append(table(rows if controlled else [row[:3] for row in rows]))
+    return lines if controlled else [*lines, "what it costs elsewhere is not known: give `locate` --controls FILE"]
 
 
 def of_sites(edit: dict[str, Any]) -> str:
@@ -178,9 +167,9 @@ def kept(edit: dict[str, Any]) -> list[str]:
     return ["–" if edit.get(name) is None else f"{edit[name]:.3f}" for name in ("control_agreement", "control_kl")]
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """The ends of an interval; a dash where it is missing."""
-    return "–" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+def interval(low: float | None, high: float | None, sign: str = "+") -> str:
+    """The ends of an interval, with their signs unless it is told without; a dash where it is missing."""
+    return "–" if low is None or high is None else f"{low:{sign}.3f} to {high:{sign}.3f}"
 
 
 def signed(value: float | None) -> str:
@@ -193,7 +182,7 @@ SAID: dict[str, Callable[[dict[str, Any], int], list[str]]] = {
     "entropy": lambda summary, count: lens_lines(summary),
     "patch": lambda summary, count: patch_lines(summary["patch"], count),
     **{name: (lambda summary, count, name=name: parts_lines(TITLES[name], summary[name], count)) for name in TITLES},
-    "grafts": lambda summary, count: effect_lines(summary["grafts"], count),
+    "grafts": lambda summary, count: effect_lines(summary["grafts"], count, "grafts "),
     "temperature": lambda summary, count: temperature_lines(summary),
     "screen": lambda summary, count: screen_lines(summary),
     "behaviour": lambda summary, count: behaviour_lines(summary),

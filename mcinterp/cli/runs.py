@@ -59,5 +59,8 @@ def run_verify(options: argparse.Namespace) -> None:
     from mcinterp.run import Run
     from mcinterp.run.verifying import verified
 
+    whole = 0
     for line in verified(Run.open(options.run)):
         print(line)
+        whole += 1
+    print(f"all {whole} files are as they were written")

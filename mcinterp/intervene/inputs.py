@@ -18,7 +18,7 @@ def as_sequences(chain: Chain, prompts: PromptsLike) -> Sequences:
     if isinstance(prompts, RenderedPrompts):
         rendered = prompts
     else:
-        given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(list(prompts))
+        given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(prompts)
         rendered = chain.render(given)
     return with_completions(chain, rendered, [()] * len(rendered), "none")
 

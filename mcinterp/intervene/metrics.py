@@ -59,11 +59,14 @@ IDS = ("top_token",)
 def chosen_metrics(metrics: Sequence[str] | Mapping[str, Metric] | None) -> dict[str, Metric]:
     """Metrics by name: all built-in ones for None, some of them by name, or the caller's own functions of a `Reading`.
 
-    Raises `InputError` for an unknown name.
+    Raises `InputError` for an unknown name, and for a function under the name of a built-in metric.
     """
     if metrics is None:
         return dict(METRICS)
     if isinstance(metrics, Mapping):
+        taken = [name for name in metrics if name in METRICS]
+        if taken:
+            raise InputError(f"metric {taken[0]!r} is a built-in one; give a function of your own another name.")
         return dict(metrics)
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:

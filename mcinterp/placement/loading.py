@@ -1,7 +1,6 @@
 """Weights brought into memory: on one device, over several by a device map, quantised, or layer by layer."""
 
 import json
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from mcinterp.checkpoints import Checkpoint, reading, refuse_broken_weights
 from mcinterp.errors import InputError, first_line
+from mcinterp.placement.folders import TemporaryFolder
 from mcinterp.placement.residency import Group
 from mcinterp.placement.skeletons import skeleton
 
@@ -56,8 +56,8 @@ def load_bridge(checkpoint: Checkpoint, placed: str, dtype: torch.dtype, hold: H
 
 def load_mapped(checkpoint: Checkpoint, placed: str, dtype: torch.dtype) -> Any:
     """A checkpoint spread over devices (and disk) by accelerate; not yet tested on several GPUs."""
-    folder = tempfile.TemporaryDirectory(prefix="mcinterp-offload-")
-    bridge = checkpoint.boot(dtype=dtype, device_map=device_map(placed), offload_folder=folder.name)
+    folder = TemporaryFolder("mcinterp-offload-")
+    bridge = checkpoint.boot(dtype=dtype, device_map=device_map(placed), offload_folder=str(folder.path))
     object.__setattr__(bridge, "mcinterp_offload", folder)
     return bridge
 

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 
 from mcinterp.errors import InputError
+from mcinterp.placement.folders import TemporaryFolder
 
 Keep = Literal["stream", "one"]
 Fetched = tuple[list[torch.Tensor], Any]
@@ -114,7 +115,7 @@ class Residency:
     device: str
     keep: Keep
     group: Group
-    folder: Any = None
+    folder: TemporaryFolder | None = None
     present: set[int] = field(default_factory=set)
     reads: Counter[int] = field(default_factory=Counter)
     bytes_read: int = 0

@@ -8,7 +8,6 @@ and values of GPT-2 and GPT-NeoX), are written once into a temporary folder.
 import ctypes
 import logging
 import sys
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 
 from mcinterp.checkpoints import Checkpoint, reading
 from mcinterp.errors import InputError
+from mcinterp.placement.folders import TemporaryFolder
 from mcinterp.placement.residency import STORED, Absent, Group, Keep, Residency, Slot, Stored, View
 from mcinterp.readout import text_config
 
@@ -35,14 +35,14 @@ def skeleton(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype, keep: K
     Raises `InputError` for an adapter and a quantised checkpoint.
     """
     refuse_unstreamable(checkpoint)
-    folder = tempfile.TemporaryDirectory(prefix="mcinterp-layers-")
+    folder = TemporaryFolder("mcinterp-layers-")
     with reading(checkpoint, "its weights"):
         shapes = checkpoint.model_without_weights()
         places = on_disk(shapes, layers_of(shapes))
-        model = checkpoint.read_model(dtype="auto", device_map=places, offload_folder=folder.name)
+        model = checkpoint.read_model(dtype="auto", device_map=places, offload_folder=str(folder.path))
         bridge = checkpoint.boot(hf_model=model)
         for number, block in enumerate(bridge.blocks):
-            put_on_disk(block, Path(folder.name) / f"split-{number}.safetensors", device, dtype)
+            put_on_disk(block, folder.path / f"split-{number}.safetensors", device, dtype)
         release_from_accelerate(model, device, dtype)
         bridge.cfg.device = device
     layers = [list(slots_of(checkpoint, block)) for block in bridge.blocks]

@@ -177,7 +177,7 @@ def unusable(
         if any(each != ids[0] for each in ids):
             return "its token ids differ between the stages."
         if not 0 < len(ids[0]) <= context:
-            return f"it has {len(ids[0])} tokens and the context holds {context}."
+            return f"it has {len(ids[0])} tokens and 1 to {context} are wanted."
         if max(ids[0]) >= vocabulary:
             return f"it has token {max(ids[0])} and only the first {vocabulary} are in every stage."
     return None

@@ -5,8 +5,8 @@ from typing import Any
 
 import xarray as xr
 
-from mcinterp.errors import InputError, first_line
 from mcinterp.landmarks import most_changed_prompts
+from mcinterp.results import made_folder
 from mcinterp.run import Run
 from mcinterp.show import figures, locate_figures, patch_figures
 from mcinterp.show.attribution_figures import DRAWN
@@ -16,11 +16,7 @@ from mcinterp.show.saving import save_still
 
 def write_figures(run: Run, out: str | Path) -> list[Path]:
     """Write every picture of a run as SVG and PNG (at twice the size); neither browser nor network is used."""
-    folder = Path(out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"directory {str(out)!r} cannot be made ({first_line(error)}); give another --out.") from error
+    folder = made_folder(out, "give another --out")
     written: list[Path] = []
     for name, chart in pictures(run).items():
         written += save_still(chart, folder, name)

@@ -12,6 +12,7 @@ from mcinterp.results import provenance_of
 from mcinterp.show.marks import HEADER, ROWS
 from mcinterp.show.text_figures import held_panels
 from mcinterp.show.theme import DIVERGING, INK, LINE, MUTED, site_scale, themed
+from mcinterp.variables import VARIABLES
 
 FAR, LEAST_FAR, MAP_WIDTH = 0.995, 0.02, 300
 OWN, RANDOM = "donor's activation", "random change of equal size"
@@ -128,8 +129,13 @@ def share_table(found: xr.Dataset) -> pd.DataFrame:
 
 def panels(found: xr.Dataset) -> list[str]:
     """The title of every direction's panel: its name and the gap between its ends."""
-    gap = first_read(found)["gap"]
-    return [f"{name} (gap {float(gap.sel(direction=name)):+.2f} nats)" for name in gap["direction"].values.tolist()]
+    gap, unit = first_read(found)["gap"], unit_of(str(provenance_of(found).get("metric", "attractor_log_odds")))
+    return [f"{name} (gap {float(gap.sel(direction=name)):+.2f}{unit})" for name in gap["direction"].values.tolist()]
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a metric behind its value; nothing for a metric of the caller's, whose unit only the caller knows."""
+    return f" {VARIABLES[metric].unit}" if metric in VARIABLES else ""
 
 
 def map_panel(found: xr.Dataset, axis: str) -> Any:
@@ -164,9 +170,9 @@ def map_panel(found: xr.Dataset, axis: str) -> Any:
 
 def interaction_panel(found: xr.Dataset, metric: str) -> Any:
     """The 2 x 2 interaction at every boundary, with its interval; one panel a pair."""
-    table = first_read(found).to_dataframe().reset_index().assign(zero=0.0)
+    table, unit = first_read(found).to_dataframe().reset_index().assign(zero=0.0), unit_of(metric)
     x = alt.X("layer:Q", axis=alt.Axis(tickMinStep=1, format="d"), title="first layer above the boundary")
-    y = alt.Y("interaction:Q", title=f"{metric.replace('_', ' ')} (nats)")
+    y = alt.Y("interaction:Q", title=f"{metric.replace('_', ' ')}{f' ({unit.strip()})' if unit else ''}")
     plain = alt.Chart().encode(x=x)
     ends = [alt.Tooltip(f"interaction{end}:Q", format="+.3f") for end in ("", "_low", "_high")]
     parts = [

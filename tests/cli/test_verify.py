@@ -35,7 +35,8 @@ def run(tmp_path: Path) -> Path:
 
 def test_every_file_of_a_whole_run_has_its_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(run)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "all 4 files are as they were written"
     assert [line.split()[-1] for line in lines] == ["located.json", "patch.nc", "report.html", "summary.json"]
 
 

@@ -183,7 +183,7 @@ def test_a_prompt_without_tokens_is_refused() -> None:
     assert "prompt 1 ('  ') has no token in this vocabulary" in refusal(lambda: prompts.render(made))
     kept = prompts.usable([made, made], context=8, vocabulary=2)
     assert [p.text for p in kept.items] == ["a"]
-    assert kept.skipped == ("python, prompt 1 ('  '): it has 0 tokens and the context holds 8.",)
+    assert kept.skipped == ("python, prompt 1 ('  '): it has 0 tokens and 1 to 8 are wanted.",)
 
 
 def test_a_vocabulary_without_an_unknown_token_is_one_sentence() -> None:
@@ -230,7 +230,7 @@ def test_usable_prompts_are_kept_and_the_others_said(tiny: Build, tmp_path: Path
     assert [p.text for p in kept.items] == ["fine", "also fine"]
     assert [p.template for p in kept.items] == ["t", None]
     assert "prompt 1 ('aaa" in kept.skipped[0]
-    assert "it has 65 tokens and the context holds 64" in kept.skipped[0]
+    assert "it has 65 tokens and 1 to 64 are wanted" in kept.skipped[0]
     assert f"it has token {VOCABULARY - 1} and only the first {VOCABULARY - 4} are in every stage" in kept.skipped[1]
     assert pair.render(kept).texts == ("fine", "also fine")
     bad = given.select([1, 2])

@@ -17,7 +17,7 @@ from conftest import SHAPES, Build
 from mcinterp.batching import pad
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
-from mcinterp.intervene import probe, sweep
+from mcinterp.intervene import probe, stage_run
 from mcinterp.intervene.dissection import Undissectable, allowed_keys, require_known
 from mcinterp.intervene.sites import SITES, Site
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_taken_apart_runs_plainly_with_one_warning(pair: Chain, m
 
     options: dict[str, Any] = {"sites": ["attn_out", "k"], "interaction": False}
     fast = mcinterp.patch(pair, TEXTS, engine="fast", **options)
-    monkeypatch.setattr(sweep, "record", refuse)
+    monkeypatch.setattr(stage_run, "record", refuse)
     monkeypatch.setattr(probe, "known", WeakKeyDictionary())
     reason = "stage 'base' cannot be taken apart into layers .Undissectable: its layers take 'weather'"
     with pytest.warns(UserWarning, match=f"{SLOW}: {reason}") as warned:

@@ -167,3 +167,13 @@ def test_the_attractor_may_be_named(pair: Chain) -> None:
 def test_bad_requests_are_refused(pair: Chain, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         mcinterp.patch(pair, TEXTS, **options)
+
+
+def test_one_string_is_not_taken_for_a_list_of_letters(pair: Chain) -> None:
+    with pytest.raises(InputError, match="one string was given"):
+        mcinterp.patch(pair, "Are bugs real?")
+
+
+def test_a_function_cannot_take_a_built_in_metrics_name(pair: Chain) -> None:
+    with pytest.raises(InputError, match="metric 'entropy' is a built-in one"):
+        mcinterp.patch(pair, TEXTS, metrics={"entropy": lambda reading: reading.log_probs[:, 0]})

@@ -34,7 +34,7 @@ TERMS = {
 CAPTIONS = {
     "depth": "The entropy of the next token, read at every point of the residual stream after the prompt; mean over "
     "prompts with 95 % intervals over templates.",
-    "position": "The entropy of every stage's own distribution along the completion; mean over prompts.",
+    "position": "Entropy of every stage's own distribution along the completion; mean over prompts with one that long.",
     "patch-effects": "Share of the gap between the unpatched runs that one patched site moves, by layer; dashed: a "
     "random change of the same size.",
     "patch-interaction": "M(tt) − M(bt) − M(tb) + M(bb): the layers below the boundary from the first model, the rest "
