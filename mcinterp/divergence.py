@@ -5,6 +5,8 @@ float64) and reduces that axis. Zero probabilities (`-inf`) contribute zero to a
 distribution, `q` the tuned one, wherever both appear.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int
 
@@ -82,6 +84,26 @@ def plausible_set(
     top = others.topk(min(at_most, others.shape[-1] - 1), dim=-1)
     before = top.values.exp().cumsum(dim=-1) - top.values.exp()
     return top.indices, before < mass
+
+
+class Followed(NamedTuple):
+    """The followed token of each row, and its rivals: the base's plausible tokens, and which of the listed belong."""
+
+    attractor: Int[torch.Tensor, "*batch"]
+    rivals: Int[torch.Tensor, "*batch candidate"]
+    belongs: Bool[torch.Tensor, "*batch candidate"]
+
+
+def followed_token(q: LogProbs, token: int | None) -> Int[torch.Tensor, "*batch"]:
+    """The most likely token under q, or the one that is named, everywhere."""
+    likely = q.argmax(dim=-1)
+    return likely if token is None else torch.full_like(likely, token)
+
+
+def followed(p: LogProbs, q: LogProbs, token: int | None) -> Followed:
+    """What is followed of q (its most likely token unless one is named) with its rivals under p; on p's device."""
+    chosen = followed_token(q, token).to(p.device)
+    return Followed(chosen, *plausible_set(p, chosen))
 
 
 def log_odds(

@@ -5,7 +5,7 @@ not edited stands beside them, so that what growing alone changes (rounding) is 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,27 +14,20 @@ from mcinterp import divergence
 from mcinterp.batching import batches, pad
 from mcinterp.capture import Point, affordable_tokens, bytes_a_token, capture, run_with
 from mcinterp.chain import Chain, Stage
-from mcinterp.intervene.metrics import METRICS, Reading, evaluate
+from mcinterp.divergence import Followed
+from mcinterp.intervene.metrics import METRICS, OF_ONE_RUN, Reading, evaluate
 from mcinterp.intervene.sites import carried
 from mcinterp.readout import assert_reads_like_the_model
 from mcinterp.sequences import Sequences
 
 RUN_BYTES = 256 * 2**20
 LOGIT_BYTES = 64 * 2**20
-MEASURES = ("entropy", "attractor_log_prob", "attractor_log_odds", "kl_to_recipient", "top_token")
+MEASURES = (*OF_ONE_RUN, "kl_to_recipient", "top_token")
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
 Rows = Float[torch.Tensor, "row d_model"]
 LogProbs = Float[torch.Tensor, "row vocabulary"]
 Measured = dict[str, torch.Tensor]
-
-
-class Followed(NamedTuple):
-    """The followed token of each prompt and its rivals among the base's plausible tokens."""
-
-    attractor: Int[torch.Tensor, "prompt"]
-    rivals: Int[torch.Tensor, "prompt candidate"]
-    belongs: torch.Tensor
 
 
 def prefixes(sequences: Sequences, read_at: int) -> list[tuple[int, ...]]:
@@ -103,10 +96,8 @@ def rows_at_once(stage: Stage, length: int) -> int:
 @torch.inference_mode()
 def followed(chain: Chain, finals: Sequence[Rows], attractor: int | None) -> Followed:
     """What is followed after each prompt: the last stage's most likely token, or a named one, against the base's."""
-    base = chain.base.readout.log_probs(finals[0])
-    q = chain.tuned.readout.log_probs(finals[-1]).to(base.device)
-    tokens = q.argmax(dim=-1) if attractor is None else torch.full_like(q[:, 0], attractor).long()
-    return Followed(tokens, *divergence.plausible_set(base, tokens))
+    base, q = (stage.readout.log_probs(rows) for stage, rows in ((chain.base, finals[0]), (chain.tuned, finals[-1])))
+    return divergence.followed(base, q, attractor)
 
 
 @torch.inference_mode()

@@ -16,7 +16,10 @@ from mcinterp.results import library_versions
 
 KEPT = {".safetensors", ".bin", ".pt", ".pth", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
 APART = {"show", "cli", "summary"}
-BUDGETED = ("capture", "completions", "lens", "intervene.patching", "intervene.running", "intervene.sweep")
+BUDGETED = (
+    "capture", "completions", "lens",
+    "intervene.patching", "intervene.running", "intervene.stage_run", "intervene.sweep",
+)  # fmt: skip
 NOT_ASKED = {"shard_size", "placement", "memory"}
 NAMED_FILES = ("prompts", "held_out", "controls", "donor_prompts", "tuned_lens")
 

@@ -86,12 +86,7 @@ def logit_lens(
     table = LensTable(chain, sequences, [lens.name for lens in lenses])
     for rows in residual_rows(chain, sequences, points, positions):
         for chunk in rows.chunks(chunk_rows(chain, max_bytes)):
-            followed = follow(chain, chunk, attractor)
-            table.keep_attractor(chunk.prompt, chunk.column, followed.attractor.cpu().numpy())
-            for number, lens in enumerate(lenses):
-                for depth, point in enumerate(points):
-                    read = [lens.read(s, point, chunk.residual[s][depth]) for s in range(len(chain.stages))]
-                    table.keep(number, point, chunk.prompt, chunk.column, measure(read, followed, top))
+            keep_read(table, chunk, lenses, points, follow(chunk, own_lens(chain), points[-1], attractor), top)
     return with_provenance(table.dataset(), analysis="logit_lens", positions=positions, **provenance(chain, sequences))
 
 
@@ -187,16 +182,24 @@ def wanted_cells(sequences: Sequences, batch: Batch, positions: PositionSet) -> 
     return wanted
 
 
+def keep_read(
+    table: LensTable, chunk: ChunkOfRows, lenses: Sequence[Lens], points: Sequence[Point], followed: Followed, top: int
+) -> None:
+    """Keep what every lens reads in a chunk of rows, at all its points."""
+    table.keep_attractor(chunk.prompt, chunk.column, followed.attractor.cpu().numpy())
+    for number, lens in enumerate(lenses):
+        for depth, point in enumerate(points):
+            read = [lens.read(stage, point, rows[depth]) for stage, rows in enumerate(chunk.residual)]
+            table.keep(number, point, chunk.prompt, chunk.column, measure(read, followed, top))
+
+
 @torch.inference_mode()
-def follow(chain: Chain, chunk: ChunkOfRows, attractor: int | None) -> Followed:
-    """Final distributions of a chunk, and the attractor and its rivals at each row."""
-    where = chain.base.readout.weight.device
-    finals = [
-        stage.readout.log_probs(rows[-1]).to(where) for stage, rows in zip(chain.stages, chunk.residual, strict=True)
-    ]
-    tokens = finals[-1].argmax(dim=-1) if attractor is None else torch.full_like(finals[-1][:, 0], attractor).long()
-    rivals, belongs = divergence.plausible_set(finals[0], tokens)
-    return Followed(finals, tokens, rivals, belongs, torch.from_numpy(chunk.following).to(where))
+def follow(chunk: ChunkOfRows, own: Lens, last: Point, attractor: int | None) -> Followed:
+    """Final distributions of a chunk, as a lens reads the last point, and the attractor and its rivals at each row."""
+    read = [own.read(stage, last, rows[-1]) for stage, rows in enumerate(chunk.residual)]
+    finals = [each.to(read[0].device) for each in read]
+    following = torch.from_numpy(chunk.following).to(read[0].device)
+    return Followed(finals, *divergence.followed(finals[0], finals[-1], attractor), following)
 
 
 @torch.inference_mode()

@@ -17,6 +17,11 @@ DRAWS = 500
 LEAST_TOTAL = 0.1
 
 
+def completeness_error(summed: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """How far parts are from adding up: |sum of the parts - total| / max(|total|, 0.1)."""
+    return np.abs(summed - total) / np.maximum(np.abs(total), LEAST_TOTAL)
+
+
 def mean_parts(
     dataset: xr.Dataset, name: str = "attribution", *, along: str = "component", draws: int = DRAWS, seed: int = 0
 ) -> xr.Dataset:

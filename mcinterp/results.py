@@ -134,6 +134,16 @@ def load(path: str | Path) -> xr.Dataset:
         ) from error
 
 
+def made_folder(folder: str | Path, remedy: str = "give another") -> Path:
+    """A directory, made where it is not there; `InputError` with what to do where it cannot be."""
+    where = Path(folder).expanduser()
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"directory {str(folder)!r} cannot be made ({first_line(error)}); {remedy}.") from error
+    return where
+
+
 def write_whole(path: str | Path, write: Callable[[str], Any], ready: Ready | None = None) -> Path:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step, safe on the disk.
 

@@ -26,6 +26,10 @@ class Interval(NamedTuple):
         """One element as plain numbers: `mean`, `ci_low`, `ci_high`."""
         return {name: float(end[index]) for name, end in zip(ENDS, self, strict=True)}
 
+    def named(self, name: str) -> dict[str, np.ndarray]:
+        """Estimate and ends under the names that a dataset gives them: `name`, `name_low`, `name_high`."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 def mean_over_prompts(values: Values) -> np.ndarray:
     """Mean over the prompts that have a value; missing where none has."""

@@ -25,7 +25,7 @@ from mcinterp.lens import Lens
 from mcinterp.progress import Progress
 from mcinterp.readout import Readout
 from mcinterp.rendering import RenderedPrompts
-from mcinterp.results import write_whole
+from mcinterp.results import made_folder, write_whole
 
 Rows = Float[torch.Tensor, "row d_model"]
 KEPT_BYTES = 2**30
@@ -203,9 +203,7 @@ def fit_chain(chain: Chain, rendered: RenderedPrompts, out: str | Path, fit: Fit
     fitted = []
     for stage in chain.stages:
         fitted.append(fit_tuned_lens(stage, own_samples(stage, rendered, chain.alignment.context, fit), fit))
-        folder = Path(out) / stage.name
-        folder.mkdir(parents=True, exist_ok=True)
-        fitted[-1].save(folder / FILE)
+        fitted[-1].save(made_folder(Path(out) / stage.name) / FILE)
     return fitted
 
 

@@ -73,7 +73,7 @@ def test_an_analysis_goes_on_with_smaller_batches(
 
 
 def test_a_sweep_goes_on_with_smaller_calls(pair: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcinterp.intervene.sweep.CALL_BYTES", 2**15)
+    monkeypatch.setattr("mcinterp.intervene.stage_run.CALL_BYTES", 2**15)
     prompts = mcinterp.Prompts.from_texts(TEXTS)
     whole = mcinterp.patch(pair, prompts)
     with small_memory(pair, 64) as asked:

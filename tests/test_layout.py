@@ -16,8 +16,8 @@ ORDER = [
     "checkpoints", "readout", "placement", "norms", "alignment", "chain", "budget", "batching", "capture", "passes",
     "completions", "sequences",
     "results", "shards", "scoring", "samples", "lens_table", "lens", "readings", "tuned_lens", "attention",
-    "attractors", "landmarks", "intervene", "folding", "growth", "temperature", "weights", "attribution", "effects",
-    "neurons", "copying", "heads", "direction", "features", "interop", "parts", "verification", "localisation",
+    "attractors", "landmarks", "effects", "parts", "intervene", "folding", "growth", "temperature", "weights",
+    "attribution", "neurons", "copying", "heads", "direction", "features", "interop", "verification", "localisation",
     "diversity", "behaviour", "summary", "identity", "run", "engines", "show", "benchmark", "jobs", "cli",
 ]  # fmt: skip
 

@@ -115,13 +115,12 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from mcinterp.run.lock import locked\n"
         f"with locked(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match=f"process {holder.pid} on"):
-        write(tmp_path, 1.0)
-    holder.kill()
-    holder.wait()
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=f"process {holder.pid} on"):
+            write(tmp_path, 1.0)
+        holder.kill()
     assert write(tmp_path, 1.0) == 1.0
 
 

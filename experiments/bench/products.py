@@ -10,8 +10,6 @@ import torch
 
 from bench.workloads import Shape, Workload
 
-AFTER_ATTENTION = ("attn_out", "z")
-
 
 def rows_by_layer(shape: Shape, workload: Workload) -> list[int]:
     """Tokens of the recipient that run through each layer: the prompts', and those of the cells that have begun."""

@@ -21,12 +21,12 @@ from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
 from mcinterp.norms import linear_norm
+from mcinterp.parts import completeness_error
 from mcinterp.rendering import token_strings
 from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import Sequences, provenance
 from mcinterp.weights.labels import prompt_labels
 
-LEAST_TOTAL = 0.1
 GROUPINGS = ("head", "component")
 
 
@@ -121,7 +121,7 @@ def followed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The followed token of each row, and the weights over the vocabulary that it is set against (they sum to 1)."""
     base, last = (chain.stages[i].readout.log_probs(found[i].final).cpu() for i in (0, -1))
-    tokens = last.argmax(dim=-1) if attractor is None else torch.full_like(last[:, 0], attractor).long()
+    tokens = divergence.followed_token(last, attractor)
     if against == "mean":
         return tokens, torch.full_like(base[:1], 1.0 / base.shape[1]).expand_as(base)
     weights = torch.zeros_like(base)
@@ -230,8 +230,7 @@ def first_of(tokens: torch.Tensor, owner: np.ndarray) -> np.ndarray:
 
 def labelled(chain: Chain, sequences: Sequences, parts: Sequence[Part], table: dict[str, np.ndarray]) -> xr.Dataset:
     """Attributions with their labels, and how far their sum is from the total."""
-    missing = np.abs(table["attribution"].sum(axis=2) - table["total"])
-    table = {**table, "completeness_error": missing / np.maximum(np.abs(table["total"]), LEAST_TOTAL)}
+    table = {**table, "completeness_error": completeness_error(table["attribution"].sum(axis=2), table["total"])}
     dims = ("stage", "prompt", "component")
     data: dict[str, Any] = {name: (dims[: v.ndim], v.astype(np.float32)) for name, v in table.items()}
     return xr.Dataset(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from mcinterp import divergence
 from mcinterp.attribution.shapley import shapley
@@ -23,6 +23,7 @@ from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
 from mcinterp.lens import LOGIT_BYTES, ChunkOfRows, chunk_rows, residual_rows
 from mcinterp.norms import LinearNorm, linear_norm
+from mcinterp.parts import completeness_error
 from mcinterp.readout import Logits, Readout, Residual
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, coordinates, provenance
@@ -32,7 +33,6 @@ Value = Float[torch.Tensor, "row"]
 PLAYERS = ("residual", "scale", "gain", "unembedding")
 METRICS = ("entropy", "attractor_log_odds")
 FIGURES = ("shapley", "alone_first", "alone_last")
-LEAST_TOTAL = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,6 @@ class End:
     scale: Float[torch.Tensor, "row"]
     norm: LinearNorm
     readout: Readout
-
-
-@dataclass(frozen=True)
-class Followed:
-    """The token that a metric may follow at each row, and the base-plausible tokens that it is compared with."""
-
-    attractor: Int[torch.Tensor, "row"]
-    rivals: Int[torch.Tensor, "row candidate"]
-    belongs: Bool[torch.Tensor, "row candidate"]
 
 
 @torch.inference_mode()
@@ -98,7 +89,7 @@ def entropy_split(
 def split_rows(ends: Sequence[End], metric: str, attractor: int | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Figures (stage, row, player) of every later stage, and the totals (stage, row) by the stages' own readouts."""
     own = [end.readout.log_probs(end.residual) for end in ends]
-    followed = follow(own[0], own[-1].to(own[0].device), attractor)
+    followed = divergence.followed(own[0], own[-1], attractor)
     actual = [measure(q, metric, followed) for q in own]
     split = []
     for end in ends[1:]:
@@ -106,12 +97,6 @@ def split_rows(ends: Sequence[End], metric: str, attractor: int | None) -> tuple
         split.append(shapley(torch.stack(mixtures, dim=-1)))
     figures = {name: np.stack([getattr(each, name).cpu().numpy() for each in split]) for name in FIGURES}
     return figures, np.stack([(value - actual[0]).cpu().numpy() for value in actual[1:]])
-
-
-def follow(base: Logits, tuned: Logits, attractor: int | None) -> Followed:
-    """The last stage's most likely token, or the one given, with its rivals under the base."""
-    token = tuned.argmax(dim=-1) if attractor is None else torch.full_like(tuned[:, 0], attractor).long()
-    return Followed(token, *divergence.plausible_set(base, token))
 
 
 def mixture(base: End, stage: End, number: int) -> Logits:
@@ -122,7 +107,7 @@ def mixture(base: End, stage: End, number: int) -> Logits:
     return divergence.log_probs(readout.finish(readout.product(normed.to(readout.weight.device))))
 
 
-def measure(log_probs: Logits, metric: str, followed: Followed) -> Value:
+def measure(log_probs: Logits, metric: str, followed: divergence.Followed) -> Value:
     """The metric of every row, in float64, on the base's device."""
     q = log_probs.to(followed.attractor.device).double()
     if metric == "entropy":
@@ -162,8 +147,8 @@ class Table:
         data: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
         for name, values in self.figures.items():
             data[name] = ((*dims, "player"), values.astype(np.float32))
-        gap = np.abs(self.figures["shapley"].sum(axis=-1) - self.total)
+        error = completeness_error(self.figures["shapley"].sum(axis=-1), self.total)
         data["total"] = (dims, self.total.astype(np.float32))
-        data["completeness_error"] = (dims, (gap / np.maximum(np.abs(self.total), LEAST_TOTAL)).astype(np.float32))
+        data["completeness_error"] = (dims, error.astype(np.float32))
         dataset = describe(xr.Dataset(data, coords={**axes, **labels}))
         return dataset if len(self.reads) > 1 else dataset.isel(read_at=0, drop=True)

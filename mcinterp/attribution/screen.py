@@ -20,6 +20,7 @@ from mcinterp.errors import InputError
 from mcinterp.intervene.cells import Heads, Request, n_heads, request_for
 from mcinterp.intervene.holding import tokens_second
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.intervene.metrics import OF_ONE_RUN
 from mcinterp.intervene.patching import BOTH, STANDARD, patch
 from mcinterp.intervene.places import PositionChoice, chosen_positions
 from mcinterp.intervene.plan import Direction, directions_of
@@ -71,7 +72,7 @@ def attribution_patching(
         InputError: For sites, layers, heads, positions or stages that do not exist, joint sites, or another metric.
     """
     name, scalar = scalar_named(metric)
-    if name not in ("entropy", "attractor_log_prob", "attractor_log_odds"):
+    if name not in OF_ONE_RUN:
         raise InputError(f"metric {name!r} compares with an end, whose gradient there is zero; give another.")
     request = request_for(chain, sites, layers, positions, each_position=False, heads=heads, neurons=None, window=1)
     odd = [site for site in request.sites if not isinstance(site, str) or site not in SITES or site == "final_scale"]

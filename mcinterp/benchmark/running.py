@@ -20,7 +20,7 @@ from mcinterp.errors import InputError, first_line
 from mcinterp.intervene.inputs import as_sequences
 from mcinterp.organisms.plants.record import Plant, Task
 from mcinterp.prompts import Prompts
-from mcinterp.results import save
+from mcinterp.results import made_folder, save
 from mcinterp.weights.scalar import judge
 
 FAILURES = (ArithmeticError, LookupError, RuntimeError, ValueError)
@@ -70,7 +70,7 @@ def run_benchmark(
     """
     asked = tuple(chosen_methods(None if methods is None else [*methods, *again]))
     chosen_methods(again or None)
-    folder = made(out)
+    folder = made_folder(out, "give another --out")
     admitted = [plant for plant in plants if plant.collapsed]
     if not admitted or processes < 1:
         raise InputError(f"got {len(admitted)} plants and {processes} processes; give at least one of each.")
@@ -82,16 +82,6 @@ def run_benchmark(
     found = gathered(admitted, root, folder, [method.name for method in asked])
     save(found, folder / "benchmark.nc")
     return found
-
-
-def made(out: str | Path) -> Path:
-    """The folder of the results; `InputError` where it cannot be made."""
-    folder = Path(out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"directory {str(out)!r} cannot be made ({first_line(error)}); give another --out.") from error
-    return folder
 
 
 def finished(work: Sequence[Work], processes: int) -> Iterator[str]:

@@ -34,7 +34,6 @@ class Checkpoint:
     location: str
     revision: str | None = None
     adapter: Path | None = None
-    adapter_note: str | None = None
     trust: Trust = CAREFUL
     entry: str | None = None
     notes: tuple[str, ...] = ()

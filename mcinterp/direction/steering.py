@@ -10,8 +10,8 @@ import xarray as xr
 from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.direction.doses import ENDS, STEERED, Along, Rows, Steering, Variant, require_steering
+from mcinterp.divergence import Followed
 from mcinterp.growth import (
-    Followed,
     Measured,
     followed,
     grown_residuals,
@@ -21,6 +21,7 @@ from mcinterp.growth import (
     rows_at_once,
 )
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, require_token
+from mcinterp.intervene.metrics import OF_ONE_RUN
 from mcinterp.intervene.sites import hook_name
 from mcinterp.progress import Progress
 from mcinterp.rendering import token_strings
@@ -28,8 +29,7 @@ from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import provenance
 
 COEFFICIENTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
-NATS = ("entropy", "attractor_log_prob", "attractor_log_odds")
-KEPT = (*NATS, "top_token")
+KEPT = (*OF_ONE_RUN, "top_token")
 AXES = ("prompt", "operation", "coefficient", "control")
 
 
@@ -107,7 +107,7 @@ class Runs:
         everything = range(len(ids))
         self.ends: dict[str, Measured] = {end: self.read(end, self.clean[end], everything) for end in ENDS}
         shape = (len(ids), len(asked.operations), len(asked.coefficients), 1 + asked.draws)
-        self.values: dict[str, np.ndarray] = {name: np.full(shape, np.nan, np.float32) for name in NATS}
+        self.values: dict[str, np.ndarray] = {name: np.full(shape, np.nan, np.float32) for name in OF_ONE_RUN}
         self.values["top_token"] = np.full(shape, -1, np.int32)
         self.noise: float = 0.0
 
@@ -127,7 +127,7 @@ class Runs:
             rows, same = steered(stage, self.asked, along, ids, part)
             values = self.read(end, rows, [prompt] * len(rows))
             own = {name: float(self.ends[end][name][prompt]) for name in KEPT}
-            self.noise = max(self.noise, *(abs(float(values[name][0]) - own[name]) for name in NATS))
+            self.noise = max(self.noise, *(abs(float(values[name][0]) - own[name]) for name in OF_ONE_RUN))
             for row, variant in enumerate(part):
                 for name in KEPT:
                     self.values[name][(prompt, *variant.place)] = own[name] if same[row] else values[name][row + 1]

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from mcinterp.chain import Stage
 from mcinterp.errors import InputError
+from mcinterp.features.activations import Rows
 from mcinterp.intervene.sites import SITES, hook_name, require_sites
 
 ACTIVATIONS = ("relu", "topk", "jumprelu", "batchtopk", "gated")
@@ -20,7 +21,6 @@ NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 AXES = ("token", "head", "neuron")
 LEAST_SPREAD = 1e-5
 
-Rows = Float[torch.Tensor, "token d_in"]
 Codes = Float[torch.Tensor, "token feature"]
 Scale = Float[torch.Tensor, "token one"]
 

@@ -16,6 +16,7 @@ from mcinterp.features.runs import columns_of
 from mcinterp.features.shares import differences
 from mcinterp.features.splicing import PROMPT_FIGURES, explained_variance, quality_of
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.intervene.metrics import OF_ONE_RUN
 from mcinterp.intervene.patching import BOTH
 from mcinterp.intervene.places import PositionChoice
 from mcinterp.intervene.plan import directions_of
@@ -24,7 +25,7 @@ from mcinterp.sequences import Sequences, provenance
 from mcinterp.statistics import bootstrap
 
 MUCH_LOWER = 0.1
-ENDS = ("", "_low", "_high")
+COMPLETENESS = "|mean sum of the parts - mean squared difference| / mean squared difference"
 
 
 @halving
@@ -78,8 +79,8 @@ def compare_features(
     """
     for stage in chain.stages:
         sae.require_fits(stage)
-    if metric not in ("entropy", "attractor_log_prob", "attractor_log_odds"):
-        raise InputError(f"metric {metric!r} is unknown; give entropy, attractor_log_prob or attractor_log_odds.")
+    if metric not in OF_ONE_RUN:
+        raise InputError(f"metric {metric!r} is unknown; give {', '.join(OF_ONE_RUN)}.")
     if top < 0 or skip < 0:
         raise InputError(f"got top={top} and skip={skip}; give numbers from 0.")
     sequences, followed = as_sequences(chain, prompts), require_token(chain, attractor)
@@ -89,8 +90,9 @@ def compare_features(
     effects = effects_of(chain, ways, sequences, sae, positions, read, followed, metric, top)
     dataset = xr.merge([dataset, effects], combine_attrs="drop_conflicts", join="exact", compat="no_conflicts")
     dataset.attrs |= {"reconstruction": said_of(dataset), "noise_floor": effects.attrs["noise_floor"]}
+    describe(dataset)["completeness_error"].attrs["long_name"] = COMPLETENESS
     return with_provenance(
-        describe(dataset), analysis="compare_features", metric=metric, tokens=str(tokens), skip=skip, top=top,
+        dataset, analysis="compare_features", metric=metric, tokens=str(tokens), skip=skip, top=top,
         positions=str(positions), read_at=read, autoencoder=facts(sae), **provenance(chain, sequences),
     )  # fmt: skip
 
@@ -129,9 +131,9 @@ def reconstruction(
     sums = np.stack([found["squared_error"], found["squared_spread"]], axis=1)
     intervals["explained_variance"] = bootstrap(sums, templates, explained_variance)
     return {
-        f"{name}{end}": (("stage",), value.astype(np.float32))
+        key: (("stage",), value.astype(np.float32))
         for name, interval in intervals.items()
-        for end, value in zip(ENDS, interval, strict=True)
+        for key, value in interval.named(name).items()
     }
 
 

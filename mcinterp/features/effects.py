@@ -18,7 +18,6 @@ from mcinterp.sequences import Sequences
 from mcinterp.statistics import bootstrap
 from mcinterp.weights.grafts import way_labels
 
-ENDS = ("", "_low", "_high")
 DIMS = ("direction", "feature")
 
 
@@ -90,8 +89,8 @@ def spread(
     """Mean over prompts and interval of some features, spread over all of them."""
     interval = bootstrap((values if picked else values[..., at]).astype(float), templates)
     found = {}
-    for end, value in zip(ENDS, interval, strict=True):
+    for key, value in interval.named(name).items():
         whole = np.full((values.shape[1], count), blank)
         whole[:, at] = value
-        found[f"{name}{end}"] = (DIMS, whole)
+        found[key] = (DIMS, whole)
     return found

@@ -63,18 +63,19 @@ def export_activations(
     ids = [tuple(int(i) for i in each) for each in (sequences.ids if isinstance(sequences, Sequences) else sequences)]
     if not any(len(each) > skip for each in ids):
         raise InputError(f"no token is left of {len(ids)} sequences without the first {skip}; give longer ones.")
-    where, files = new_folder(folder), []
+    where, files, width = new_folder(folder), [], 0
     for stage in chosen:
         for number, shard in enumerate(shards(stage, ids, site, layer, skip, shard_tokens, DTYPES[dtype])):
             name = f"{stage.name}-{number:05d}.safetensors"
             write_whole(where / name, lambda file, shard=shard: save_file(shard, file))
+            width = shard["activations"].shape[1]
             files.append({"file": name, "stage": stage.name, "tokens": len(shard["token_ids"])})
     header = {
         "format": FORMAT,
         "hook_name": hook_name(site, layer),
         "site": site,
         "layer": layer,
-        "d_in": width_of(chosen[0], site),
+        "d_in": width,
         "dtype": dtype,
         "skipped": skip,
         "sequences": len(ids),

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 
+from mcinterp.features.activations import Rows
 from mcinterp.features.autoencoder import Code, SparseAutoencoder
-
-Rows = Float[torch.Tensor, "token d_in"]
 
 
 class Parts(NamedTuple):

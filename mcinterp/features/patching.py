@@ -15,10 +15,11 @@ from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.features.autoencoder import SparseAutoencoder
 from mcinterp.features.comparison import facts
-from mcinterp.features.runs import NATS, Runs
+from mcinterp.features.runs import Runs
 from mcinterp.features.sets import CONTROLS, WHOLE, Asked, changes_of
 from mcinterp.features.slopes import estimates
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.intervene.metrics import OF_ONE_RUN
 from mcinterp.intervene.patching import BOTH
 from mcinterp.intervene.places import PositionChoice
 from mcinterp.intervene.plan import directions_of
@@ -91,7 +92,7 @@ def patch_features(
     asked = Asked(sizes_of(sizes, features, ranked), draws, seed)
     values = np.stack([run(runs, order, asked) for runs, order in zip(each, ranked, strict=True)], axis=2)
     dataset = labelled(chain, sequences, each, ranked, asked, values)
-    dataset = with_site_recovery(with_recovery(dataset, NATS))
+    dataset = with_site_recovery(with_recovery(dataset, OF_ONE_RUN))
     dataset.attrs["noise_floor"] = max(runs.noise for runs in each)
     how = "given" if features is not None and not isinstance(features, xr.Dataset) else "by estimate"
     own = "these prompts" if features is None else "given"
@@ -107,8 +108,8 @@ def require_numbers(sizes: Sequence[int], draws: int, metric: str) -> None:
         raise InputError(f"got sizes {list(sizes)}; give some numbers from 0.")
     if draws < 1:
         raise InputError(f"{draws} random sets were asked for; give 1 or more.")
-    if metric not in NATS:
-        raise InputError(f"metric {metric!r} is unknown; give one of {', '.join(NATS)}.")
+    if metric not in OF_ONE_RUN:
+        raise InputError(f"metric {metric!r} is unknown; give one of {', '.join(OF_ONE_RUN)}.")
 
 
 def ranking(runs: Runs, features: Sequence[int] | xr.Dataset | None, metric: str) -> list[int]:
@@ -151,12 +152,12 @@ def sizes_of(sizes: Sequence[int], features: Any, ranked: Sequence[Sequence[int]
 
 def run(runs: Runs, order: Sequence[int], asked: Asked) -> np.ndarray:
     """Every run of one direction over metric, prompt and variant (as `Asked.variants` lists them)."""
-    found = np.full((len(NATS), len(runs.own), len(asked.variants)), np.nan)
+    found = np.full((len(OF_ONE_RUN), len(runs.own), len(asked.variants)), np.nan)
     for prompt in Progress(range(len(runs.own)), desc=f"features, {runs.way.name}", unit="prompt"):
         changes = changes_of(runs, prompt, order, asked)
         there = [number for number, change in enumerate(changes) if change is not None]
         values = runs.patched(prompt, [change for change in changes if change is not None])
-        for metric, name in enumerate(NATS):
+        for metric, name in enumerate(OF_ONE_RUN):
             found[metric, prompt, there] = values[name]
     return found
 
@@ -172,7 +173,7 @@ def labelled(
     """Everything that was read; `values` are over metric, prompt, direction and variant."""
     n_sizes, cells = len(asked.sizes), ("prompt", "direction")
     data: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-    for name, found in zip(NATS, values.astype(np.float32), strict=True):
+    for name, found in zip(OF_ONE_RUN, values.astype(np.float32), strict=True):
         kept, wholes, rest = np.split(found, [n_sizes, n_sizes + len(WHOLE)], axis=-1)
         controls = rest.reshape(*rest.shape[:2], len(CONTROLS), asked.draws, n_sizes)
         data[name], data[f"{name}_whole"] = ((*cells, "size"), kept), ((*cells, "whole"), wholes)
@@ -191,7 +192,7 @@ def labelled(
 def with_site_recovery(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with `<metric>_site_recovery`: the set's effect over that of the plain patch of the place."""
     added = {}
-    for name in NATS:
+    for name in OF_ONE_RUN:
         recipient = spread(dataset[f"{name}_recipient"], dataset[name])
         gap = spread(dataset[f"{name}_whole"].sel(whole="site"), dataset[name]) - recipient
         with np.errstate(divide="ignore", invalid="ignore"):

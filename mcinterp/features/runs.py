@@ -7,18 +7,17 @@ import torch
 from jaxtyping import Float
 
 from mcinterp.chain import Chain, Stage
+from mcinterp.divergence import Followed
 from mcinterp.errors import InputError
-from mcinterp.features.activations import all_rows
+from mcinterp.features.activations import Rows, all_rows
 from mcinterp.features.autoencoder import Code, SparseAutoencoder
-from mcinterp.growth import Followed, grown_residuals, measured, rows_at_once
+from mcinterp.growth import grown_residuals, measured, rows_at_once
+from mcinterp.intervene.metrics import OF_ONE_RUN
 from mcinterp.intervene.places import PositionChoice, chosen_positions
 from mcinterp.intervene.plan import Direction
 from mcinterp.sequences import Sequences
 from mcinterp.weights.scalar import Judged, judge
 
-NATS = ("entropy", "attractor_log_prob", "attractor_log_odds")
-
-Rows = Float[torch.Tensor, "token d_in"]
 Change = Callable[[Rows], Rows]
 
 
@@ -68,7 +67,7 @@ class Runs:
         everything = torch.arange(len(self.own))
         measures = [measured(lambda rows: rows, q, q, everything, self.follow) for q in clean]
         self.ends = {
-            end: {name: values[name].numpy() for name in NATS}
+            end: {name: values[name].numpy() for name in OF_ONE_RUN}
             for end, values in zip(("recipient", "donor"), measures, strict=True)
         }
 
@@ -83,11 +82,11 @@ class Runs:
 
         A change that leaves the activations as they are, bit for bit, reads exactly as the clean run.
         """
-        found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in NATS}
+        found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in OF_ONE_RUN}
         size = rows_at_once(self.recipient, len(self.judged.ids[prompt])) - 1
         for start in range(0, len(changes), size):
             values, same = self.read(prompt, changes[start : start + size])
-            for name in NATS:
+            for name in OF_ONE_RUN:
                 own = self.ends["recipient"][name][prompt]
                 self.noise = max(self.noise, abs(float(values[name][0]) - own))
                 found[name].append(np.where(same, own, values[name][1:]))
@@ -101,7 +100,7 @@ class Runs:
         follow = Followed(*(part[prompt : prompt + 1] for part in self.follow))
         first = torch.zeros(len(rows), dtype=torch.long)
         values = measured(self.recipient.readout.log_probs, rows, clean, first, follow)
-        return {name: values[name].numpy() for name in NATS}, same[1:]
+        return {name: values[name].numpy() for name in OF_ONE_RUN}, same[1:]
 
 
 def require_read(judged: Judged, read_at: int) -> None:

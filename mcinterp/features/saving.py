@@ -5,21 +5,16 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from mcinterp.errors import InputError, first_line
 from mcinterp.features.autoencoder import SparseAutoencoder
 from mcinterp.features.saelens import CONFIG, WEIGHTS
-from mcinterp.results import write_json, write_whole
+from mcinterp.results import made_folder, write_json, write_whole
 
 ARCHITECTURES = {"relu": "standard", "topk": "topk", "jumprelu": "jumprelu", "batchtopk": "jumprelu", "gated": "gated"}
 
 
 def save_sae(sae: SparseAutoencoder, folder: str | Path, *, model_name: str = "") -> Path:
     """Write an autoencoder as SAELens 6 does, so that `SAE.load_from_disk` reads it; batchtopk is saved as jumprelu."""
-    where = Path(folder).expanduser()
-    try:
-        where.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"directory {str(folder)!r} cannot be made ({first_line(error)}); give another.") from error
+    where = made_folder(folder)
     tensors = {name: getattr(sae, name) for name in ("W_enc", "W_dec", "b_dec")}
     if sae.gate is None:
         tensors["b_enc"] = sae.b_enc

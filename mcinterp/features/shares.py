@@ -10,9 +10,7 @@ from mcinterp.features.activations import Rows, all_rows
 from mcinterp.features.autoencoder import Code, SparseAutoencoder
 from mcinterp.features.parts import parts_of
 from mcinterp.sequences import Sequences
-from mcinterp.statistics import bootstrap, mean_over_prompts
-
-ENDS = ("", "_low", "_high")
+from mcinterp.statistics import Interval, bootstrap, mean_over_prompts
 
 
 def differences(
@@ -58,12 +56,12 @@ class Table:
         self.rest, self.whole = np.zeros(shape[:2]), np.zeros(shape[:2])
         self.complete = np.zeros(shape[:2])
 
-    def take(self, number: int, prompt: int, own: object, rows: object, codes: tuple[Code, Code]) -> None:
+    def take(self, number: int, prompt: int, own: Rows, rows: Rows, codes: tuple[Code, Code]) -> None:
         """Enter one prompt of one stage, beside the first stage's."""
         at, values = (prompt, number), codes[1].activations
         self.activation[at] = values.mean(dim=0).cpu().numpy()
         self.frequency[at] = (values > 0).float().mean(dim=0).cpu().numpy()
-        found = parts_of(self.sae, own, rows, codes)  # type: ignore[arg-type]
+        found = parts_of(self.sae, own, rows, codes)
         count = len(values)
         self.part[at][found.features.numpy()] = (found.of_features / count).numpy()
         self.rest[at], self.whole[at] = found.of_rest / count, found.whole / count
@@ -77,27 +75,27 @@ class Table:
             "feature_activation": (("stage", "feature"), mean_over_prompts(self.activation)),
             "feature_frequency": (("stage", "feature"), mean_over_prompts(self.frequency)),
         }
-        for end, value in zip(ENDS, self.intervals(change, active), strict=True):
-            data[f"feature_activation_change{end}"] = (("stage", "feature"), value)
-        for end, value in zip(ENDS, self.share(self.part, active), strict=True):
-            data[f"difference_share{end}"] = (("stage", "feature"), value)
-        for end, value in zip(ENDS, self.share(self.rest[..., None], np.arange(1)), strict=True):
-            data[f"error_share{end}"] = (("stage",), value[:, 0])
+        for name, value in self.intervals(change, active).named("feature_activation_change").items():
+            data[name] = (("stage", "feature"), value)
+        for name, value in self.share(self.part, active).named("difference_share").items():
+            data[name] = (("stage", "feature"), value)
+        for name, value in self.share(self.rest[..., None], np.arange(1)).named("error_share").items():
+            data[name] = (("stage",), value[:, 0])
         whole = self.whole.mean(axis=0)
         data["difference_norm"] = (("stage",), np.sqrt(whole))
         data["completeness_error"] = (("stage",), np.abs(self.complete.mean(axis=0)) / np.where(whole > 0, whole, 1))
         coords = {"stage": self.names, "feature": np.arange(self.sae.n_features)}
         return xr.Dataset({name: (dims, np.asarray(v, np.float32)) for name, (dims, v) in data.items()}, coords=coords)
 
-    def intervals(self, values: np.ndarray, active: np.ndarray) -> list[np.ndarray]:
+    def intervals(self, values: np.ndarray, active: np.ndarray) -> Interval:
         """Mean and interval of values over prompt, stage and feature, the inactive ones zero without a bootstrap."""
         found = bootstrap(values[..., active].astype(float), self.templates)
         full = [np.zeros(values.shape[1:], dtype=np.float32) for _ in found]
         for whole, end in zip(full, found, strict=True):
             whole[:, active] = end
-        return full
+        return Interval(*full)
 
-    def share(self, parts: np.ndarray, active: np.ndarray) -> list[np.ndarray]:
+    def share(self, parts: np.ndarray, active: np.ndarray) -> Interval:
         """Mean part over mean whole, with its interval; missing in a stage without a difference."""
         both = np.concatenate([parts[..., active], self.whole[..., None]], axis=-1).astype(float)
         found = bootstrap(both, self.templates, share_of_whole)
@@ -105,7 +103,7 @@ class Table:
         full = [np.where(there, np.zeros(parts.shape[1:]), np.nan) for _ in found]
         for whole, end in zip(full, found, strict=True):
             whole[:, active] = end[:, :-1]
-        return full
+        return Interval(*full)
 
 
 def share_of_whole(both: np.ndarray) -> np.ndarray:

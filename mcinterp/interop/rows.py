@@ -9,12 +9,11 @@ import torch
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
-from mcinterp import divergence
 from mcinterp.capture import Point
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import require_token
-from mcinterp.lens import LOGIT_BYTES, ChunkOfRows, Followed, Lens, chunk_rows, measure
+from mcinterp.lens import LOGIT_BYTES, ChunkOfRows, Lens, chunk_rows, follow, keep_read
 from mcinterp.lens_table import LensTable
 from mcinterp.rendering import RenderedPrompts, token_strings
 from mcinterp.results import with_provenance
@@ -53,25 +52,11 @@ def read_streams(
     table = LensTable(chain, sequences, [lens.name for lens in lenses])
     followed_token = require_token(chain, attractor)
     for chunk in rows_of(given).chunks(chunk_rows(chain, LOGIT_BYTES)):
-        followed = follow(chain, given.points, chunk, lenses[0], followed_token)
-        table.keep_attractor(chunk.prompt, chunk.column, followed.attractor.cpu().numpy())
-        for number, lens in enumerate(lenses):
-            for depth, point in enumerate(given.points):
-                read = [lens.read(s, point, chunk.residual[s][depth]) for s in range(len(chain.stages))]
-                table.keep(number, point, chunk.prompt, chunk.column, measure(read, followed, top))
+        followed = follow(chunk, lenses[0], given.points[-1], followed_token)
+        keep_read(table, chunk, lenses, given.points, followed, top)
     return with_provenance(
         table.dataset(), analysis="logit_lens", positions="all", source=source, **provenance(chain, sequences)
     )
-
-
-@torch.inference_mode()
-def follow(chain: Chain, points: Sequence[Point], chunk: ChunkOfRows, own: Lens, attractor: int | None) -> Followed:
-    """Final distributions of a chunk, and the attractor and its rivals at each row; as `mcinterp.lens.follow`."""
-    where = chain.base.readout.weight.device
-    finals = [own.read(s, points[-1], rows[-1]).to(where) for s, rows in enumerate(chunk.residual)]
-    tokens = finals[-1].argmax(dim=-1) if attractor is None else torch.full_like(finals[-1][:, 0], attractor).long()
-    rivals, belongs = divergence.plausible_set(finals[0], tokens)
-    return Followed(finals, tokens, rivals, belongs, torch.from_numpy(chunk.following).to(where))
 
 
 def rows_of(given: Given) -> ChunkOfRows:

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 
 from mcinterp.chain import Stage
+from mcinterp.intervene.clean_rows import CleanRows
 from mcinterp.intervene.donors import Draw, Kind, replacement
 from mcinterp.intervene.layout import Entry, Tokens
 from mcinterp.intervene.means import Means
 from mcinterp.intervene.plan import Batch, Plan
-from mcinterp.intervene.sites import SITES, carried, hook_name
-from mcinterp.placement.activation_store import ActivationStore
-
-Place = tuple[str, int]
+from mcinterp.intervene.sites import SITES, Place, carried, hook_name
 
 
 class Target(NamedTuple):
@@ -40,61 +38,6 @@ class EditGroup:
     targets: list[Target]
 
 
-class Held:
-    """Clean activations by stage, site and layer, for as long as the layer runs."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[int, str, int], tuple[dict[int, int], list[torch.Tensor]]] = {}
-
-    def keep(self, stage: int, place: Place, ids: Sequence[int], rows: torch.Tensor) -> None:
-        """Keep the activations of some tokens."""
-        where, kept = self.rows.setdefault((stage, *place), ({}, []))
-        offset = len(where)
-        where.update({token: offset + row for row, token in enumerate(ids)})
-        kept.append(rows)
-
-    def get(self, stage: int, place: Place, ids: Sequence[int], device: str) -> torch.Tensor:
-        """The activations of some tokens, in order."""
-        where, kept = self.rows[(stage, *place)]
-        if len(kept) > 1:
-            kept[:] = [torch.cat(kept)]
-        return kept[0][torch.tensor([where[token] for token in ids], device=kept[0].device)].to(device)
-
-    def drop(self) -> None:
-        """Forget the layer that has run."""
-        self.rows.clear()
-
-
-class HeldOnDisk(Held):
-    """The same for stages that run one after the other: what one layer keeps waits on disk for the stages to come."""
-
-    store: ActivationStore
-    sweep: int
-
-    def __init__(self, store: ActivationStore, sweep: int) -> None:
-        super().__init__()
-        self.store, self.sweep = store, sweep
-        self.tokens: dict[tuple[int, str, int], list[Sequence[int]]] = {}
-
-    def keep(self, stage: int, place: Place, ids: Sequence[int], rows: torch.Tensor) -> None:
-        """Keep the activations of some tokens, also on disk."""
-        super().keep(stage, place, ids, rows)
-        listed = self.tokens.setdefault((stage, *place), [])
-        self.store.put((self.sweep, stage, place, len(listed)), rows)
-        listed.append(ids)
-
-    def get(self, stage: int, place: Place, ids: Sequence[int], device: str) -> torch.Tensor:
-        """The activations of some tokens, in order; read from disk where the stage ran before."""
-        if (stage, *place) not in self.rows:
-            for number, kept in enumerate(self.tokens.get((stage, *place), [])):
-                super().keep(stage, place, kept, self.store.get((self.sweep, stage, place, number)))
-        return super().get(stage, place, ids, device)
-
-    def begin_again(self, stage: int) -> None:
-        """Forget what a stage kept, since it runs once more."""
-        self.tokens = {key: kept for key, kept in self.tokens.items() if key[0] != stage}
-
-
 class Editor:
     """Edits of one stage in one batch, and the hooks that carry them out.
 
@@ -104,12 +47,13 @@ class Editor:
     stage: Stage
     number: int
     tokens: Tokens
-    held: Held
+    clean_rows: CleanRows
     means: Means
     slots: np.ndarray
 
-    def __init__(self, stage: Stage, number: int, tokens: Tokens, held: Held, means: Means) -> None:
-        self.stage, self.number, self.tokens, self.held, self.means = stage, number, tokens, held, means
+    def __init__(self, stage: Stage, number: int, tokens: Tokens, clean_rows: CleanRows, means: Means) -> None:
+        self.stage, self.number, self.tokens = stage, number, tokens
+        self.clean_rows, self.means = clean_rows, means
         self.groups: dict[Place, list[EditGroup]] = defaultdict(list)
         self.wanted: dict[Place, np.ndarray] = {}
         self.entry: Entry | None = None
@@ -169,18 +113,18 @@ class Editor:
         wanted = self.wanted.get(place, np.empty(0, dtype=np.int64))
         here = wanted[self.slots[wanted] >= 0]
         if len(here):
-            self.held.keep(self.number, place, here.tolist(), self.rows(place, activation, self.slots[here]))
+            self.clean_rows.keep(self.number, place, here.tolist(), self.rows(place, activation, self.slots[here]))
 
     def values(self, place: Place, group: EditGroup, targets: Sequence[Target]) -> torch.Tensor:
         """The new activations of some targets, cut to the group's heads or neurons."""
         device = self.stage.device
-        own = self.cut(self.held.get(self.number, place, [t.own for t in targets], device), group.part)
+        own = self.cut(self.clean_rows.get(self.number, place, [t.own for t in targets], device), group.part)
         donor = None
         if group.kind == "mean":
             donor = self.cut(self.means.rows(group.stage, place, [t.donor for t in targets], self.tokens), group.part)
             donor = donor.to(device, own.dtype)
         elif group.kind == "stage":
-            donor = self.cut(self.held.get(group.stage, place, [t.donor for t in targets], device), group.part)
+            donor = self.cut(self.clean_rows.get(group.stage, place, [t.donor for t in targets], device), group.part)
             donor = donor.to(own.dtype)
         return replacement(group.kind, own, donor, [t.draw for t in targets], random=group.random)
 

@@ -9,9 +9,8 @@ import torch
 
 from mcinterp.intervene.cells import Cell
 from mcinterp.intervene.donors import Draw, Kind, moved
-from mcinterp.intervene.sites import SITES, carried, hook_name
+from mcinterp.intervene.sites import SITES, Place, carried, hook_name
 
-Place = tuple[str, int]
 Part = tuple[int, ...] | None
 
 

@@ -9,9 +9,8 @@ from mcinterp.capture import affordable_tokens, capture
 from mcinterp.chain import Chain
 from mcinterp.errors import InputError
 from mcinterp.intervene.layout import Tokens
-from mcinterp.intervene.sites import SITES, hook_name
+from mcinterp.intervene.sites import SITES, Place, hook_name
 
-Place = tuple[str, int]
 MeanTable = dict[tuple[int, str, int], torch.Tensor]
 
 

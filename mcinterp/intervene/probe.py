@@ -10,12 +10,13 @@ from mcinterp.batching import pad
 from mcinterp.budget import is_out_of_memory
 from mcinterp.chain import Stage
 from mcinterp.divergence import log_probs
+from mcinterp.intervene.clean_rows import CleanRows
 from mcinterp.intervene.dissection import Undissectable
-from mcinterp.intervene.editing import Editor, Held
+from mcinterp.intervene.editing import Editor
 from mcinterp.intervene.layout import Tokens
 from mcinterp.intervene.means import Means
 from mcinterp.intervene.plain import forward
-from mcinterp.intervene.sweep import StageRun
+from mcinterp.intervene.stage_run import StageRun
 from mcinterp.passes import BatchRun, Inputs
 
 PROBE_TOKENS = 48
@@ -65,7 +66,7 @@ def layer_by_layer(stage: Stage, ids: Sequence[int], beside: BatchRun | None = N
     """Log-probabilities after a sequence, each layer called on its own; another run goes along, layer by layer."""
     tokens = Tokens([len(ids)], [])
     last = tokens.trunk(0)[-1:]
-    run = StageRun(stage, Editor(stage, 0, tokens, Held(), Means({}, [0])), [ids], [True], last)
+    run = StageRun(stage, Editor(stage, 0, tokens, CleanRows(), Means({}, [0])), [ids], [True], last)
     for layer in range(stage.n_layers):
         run.enter(layer, run.begin(layer), trunk=True, branches=False)
         if beside is not None:

@@ -10,6 +10,8 @@ from mcinterp.errors import InputError
 
 Axis = Literal["token", "head", "neuron", "pattern"]
 SiteName = str | tuple[str, ...]
+Place = tuple[str, int]
+"""A site and its layer."""
 
 
 class Site(NamedTuple):

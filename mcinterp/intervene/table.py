@@ -85,8 +85,7 @@ class Table:
 
     def follow(self, ends: Ends, tuned: int, direction: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The followed token at every read position, a stage's most likely one unless given, and its rivals."""
-        likely = ends.by_stage[tuned].argmax(dim=-1).cpu()
-        followed = likely if self.given is None else torch.full_like(likely, self.given)
+        followed = divergence.followed_token(ends.by_stage[tuned].cpu(), self.given)
         if self.like is not None:
             places = [place for place, sequence in enumerate(ends.sequences) if sequence < self.plan.n_prompts]
             known = self.like.attractor[direction, [ends.sequences[place] for place in places]]

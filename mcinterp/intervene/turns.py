@@ -12,7 +12,7 @@ from itertools import groupby
 
 from mcinterp.batching import waves
 from mcinterp.capture import bytes_a_token
-from mcinterp.intervene.editing import Held, HeldOnDisk
+from mcinterp.intervene.clean_rows import CleanRows, CleanRowsOnDisk
 from mcinterp.intervene.means import MeanTable
 from mcinterp.intervene.plan import Batch, Plan
 from mcinterp.intervene.sweep import Ends, Finals, Sweep, Tick, lay_out
@@ -30,7 +30,8 @@ def run_in_turns(
     for wave in waves(batches, lambda batch: width * tokens_of(plan, batch), plan.chain.hold.wave_bytes):
         store = ActivationStore(dtype=plan.chain.hold.store)
         sweeps = [
-            lay_out(plan, batch, means, HeldOnDisk(store, n) if alone else Held()) for n, batch in enumerate(wave)
+            lay_out(plan, batch, means, CleanRowsOnDisk(store, n) if alone else CleanRows())
+            for n, batch in enumerate(wave)
         ]
         if alone:
             for order, alike in groupby(sorted(sweeps, key=passes_of), key=passes_of):
@@ -92,8 +93,8 @@ def advance_alone(sweep: Sweep, number: int, layer: int, *, giving: bool) -> Non
     run = sweep.runs[number]
     if layer == 0:
         run.restart()
-        if isinstance(sweep.held, HeldOnDisk):
-            sweep.held.begin_again(number)
+        if isinstance(sweep.clean_rows, CleanRowsOnDisk):
+            sweep.clean_rows.begin_again(number)
     alive = run.begin(layer)
     before = set(list(sweep.runs)[: list(sweep.runs).index(number)])
     at_once = run.waits_for(layer) <= before
@@ -103,7 +104,7 @@ def advance_alone(sweep: Sweep, number: int, layer: int, *, giving: bool) -> Non
             run.enter(layer, alive, trunk=False, branches=True)
         run.editor.require_applied(layer)
     run.store.clear()
-    sweep.held.drop()
+    sweep.clean_rows.drop()
 
 
 @contextmanager

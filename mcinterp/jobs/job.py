@@ -110,6 +110,11 @@ class Job:
         furthest = max(read_at, default=0)
         return self.plain if furthest < 1 else self.completed(Decoding(furthest), written_by)
 
+    def reads_in_shards(self, sequences: Sequences, read_at: Sequence[int]) -> bool:
+        """Whether every shard has a sequence that reaches the last of the positions that are read."""
+        furthest = max(read_at)
+        return all(max(map(len, sequences.completions[start:stop])) >= furthest for start, stop in self.run.bounds)
+
 
 def part_read(parts: Parts, name: str, kept: Mapping[str, Made]) -> xr.Dataset:
     """A part that was written in this run; `InputError` where it is gone."""

@@ -88,9 +88,8 @@ def swept(question: PatchQuestion, job: Job) -> dict[str, Any]:
 
 def apart(question: PatchQuestion, job: Job, sequences: Sequences) -> bool:
     """Whether every shard has the positions that are read, and those that are patched are named in its own terms."""
-    furthest = max(question.read_at)
-    reached = all(max(map(len, sequences.completions[start:stop])) >= furthest for start, stop in job.run.bounds)
-    return reached and (isinstance(question.positions, str) or not question.each_position)
+    named = isinstance(question.positions, str) or not question.each_position
+    return named and job.reads_in_shards(sequences, question.read_at)
 
 
 def sweep(question: PatchQuestion, asked: Asked, sequences: Sequences) -> xr.Dataset:

@@ -87,7 +87,7 @@ def ask(question: Question, prompts: Prompts | Callable[[Chain], Prompts] | None
         lazy=True,
     )
     chosen = named(chain) if callable(named) else named
-    given = chosen if chosen is not None else default_prompts(chain, question.template)
+    given = chosen if chosen is not None else default_prompts(chain, question.template, say)
     given = usable(given, chain, question.template, say) if skip else given
     rendered, alignment = chain.align(given, question.template)
     say(f"aligned: {len(chain.stages)} stages, {len(rendered)} prompts, vocabulary {alignment.vocabulary}")
@@ -108,10 +108,14 @@ def usable(given: Prompts, chain: Chain, rendering: str, say: Say) -> Prompts:
     return kept
 
 
-def default_prompts(chain: Chain, rendering: str = "raw") -> Prompts:
-    """The shipped battery for the chain, without the prompts that its context cannot hold."""
+def default_prompts(chain: Chain, rendering: str = "raw", say: Say = silent) -> Prompts:
+    """The shipped battery for the chain, without the prompts that its context cannot hold; how many, is said."""
     pocket = all(stage.checkpoint.spec.startswith("pocket:") for stage in chain.stages)
-    return fitting(Prompts.battery("pocket" if pocket else "mysteries"), chain, rendering)
+    battery = Prompts.battery("pocket" if pocket else "mysteries")
+    fit = fitting(battery, chain, rendering)
+    room = "" if len(fit) == len(battery) else f", which fit the context of {chain.alignment.context}"
+    say(f"prompts: {len(fit)} of {len(battery)} of {battery.source}{room}")
+    return fit
 
 
 def fitting(battery: Prompts, chain: Chain, rendering: str = "raw") -> Prompts:

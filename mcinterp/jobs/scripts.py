@@ -10,7 +10,7 @@ from mcinterp.jobs.behaving import battery_of, measured
 from mcinterp.jobs.question import fitting
 from mcinterp.organisms import POCKET_STAGES
 from mcinterp.prompts import Prompts
-from mcinterp.results import save, write_json
+from mcinterp.results import made_folder, save, write_json
 from mcinterp.show.behaviour.gallery import PAGES, PICTURES
 from mcinterp.show.saving import save_page
 from mcinterp.summary import behaviour as summaries
@@ -40,7 +40,7 @@ def write(name: str, stages: tuple[str, ...], named: Prompts | None, out: Path) 
     """Measure on named prompts, or on those of the battery that fit, write all into a folder, return the headline."""
     chain = load_chain(stages)
     dataset = measured(name, chain, named or fitting(battery_of(name, stages), chain))
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out, "give another --out")
     save(dataset, out / f"{name}.nc")
     found = summaries.of(name).summary(dataset)
     write_json(out / f"{name}.json", found)

@@ -151,7 +151,7 @@ def rendered_prompts(chain: Chain, prompts: Any) -> RenderedPrompts:
     """Prompts as tokens of the chain; `InputError` where there is none."""
     if isinstance(prompts, RenderedPrompts):
         return prompts
-    given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(list(prompts))
+    given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(prompts)
     rendered = chain.render(given)
     if not len(rendered):
         raise InputError("no prompt was given; give at least one.")

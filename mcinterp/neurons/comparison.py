@@ -146,8 +146,7 @@ def activations(
         [int((layer, neuron) in pairs_of(sets[kind][name])) for kind, layer, neuron in pairs] for name in chain.names
     ]
     dims = ("stage", "unit")
-    data = {f"activation_change{end}": v for end, v in zip(("", "_low", "_high"), change, strict=True)}
-    data |= {"activation": found.mean(axis=0)}
+    data = {**change.named("activation_change"), "activation": found.mean(axis=0)}
     return xr.Dataset(
         {name: (dims, value.astype(np.float32)) for name, value in data.items()}
         | {"in_set": (dims, np.asarray(member, dtype=np.int8))},

@@ -8,25 +8,24 @@ import xarray as xr
 from jaxtyping import Float
 
 from mcinterp.chain import Chain, Stage
+from mcinterp.divergence import Followed
 from mcinterp.errors import InputError
 from mcinterp.folding import Norm, final_norm, mlp_down
 from mcinterp.growth import (
     RUN_BYTES,
-    Followed,
     followed,
     last_residuals,
     measured,
     prefixes,
 )
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.intervene.metrics import OF_ONE_RUN
 from mcinterp.neurons.ablation import Residuals, by_forward_passes, clean_neurons, from_final_residual, knows_its_output
 from mcinterp.neurons.selection import pairs_of
 from mcinterp.progress import Progress
 from mcinterp.rendering import RenderedPrompts, token_strings
 from mcinterp.results import describe, with_provenance, with_token_strings
 from mcinterp.sequences import provenance
-
-EFFECTS = ("entropy", "attractor_log_prob", "attractor_log_odds")
 
 
 def neuron_effects(
@@ -102,7 +101,7 @@ def labelled(
     axes = {1: ("unit",), 2: ("prompt", "unit")}
     data = {}
     for name in each[0]:
-        dims = ("stage", "prompt") if name in EFFECTS else ("stage", *axes[each[0][name].ndim])
+        dims = ("stage", "prompt") if name in OF_ONE_RUN else ("stage", *axes[each[0][name].ndim])
         data[name] = (dims, np.stack([values[name] for values in each]).astype(np.float32))
     pairs = pairs_of(neurons)
     return xr.Dataset(
@@ -141,7 +140,7 @@ def stage_effects(
             for name, values in (ablated | {"activation": at.at.numpy(), "activation_mean": at.mean.numpy()}).items():
                 found.setdefault(name, []).append(values)
     table = {name: np.concatenate(parts, axis=-1) for name, parts in found.items()}
-    for name in EFFECTS:
+    for name in OF_ONE_RUN:
         own = before[name].numpy()
         table[name] = own
         table |= {f"{name}_{kind}": table[f"{name}_{kind}"] - own[:, None] for kind in ("effect", "direct")}
@@ -158,7 +157,9 @@ def effects_of(
     frozen = norm.frozen(changed, scale.unsqueeze(1)).flatten(0, 1)
     readout = stage.readout
     direct = measured(lambda rows: readout.finish(readout.product(rows)).log_softmax(-1), frozen, clean, prompt, follow)
-    table = {f"{name}_effect": free[name] for name in EFFECTS} | {f"{name}_direct": direct[name] for name in EFFECTS}
+    table = {f"{name}_effect": free[name] for name in OF_ONE_RUN} | {
+        f"{name}_direct": direct[name] for name in OF_ONE_RUN
+    }
     return {
         name: values.reshape(n_prompts, n_units).numpy()
         for name, values in (table | {"kl_to_clean": free["kl_to_recipient"]}).items()

@@ -29,8 +29,7 @@ def mediated_share(ablated: xr.Dataset, metric: str = "entropy", *, draws: int =
     mean = bootstrap(values[:, 0], templates, draws=draws, seed=seed)
     share = bootstrap(np.abs(values), templates, one_minus_ratio, draws=draws, seed=seed)
     for name, interval in (("effect", mean), ("mediated_share", share)):
-        for end, value in zip(("", "_low", "_high"), interval, strict=True):
-            found[name + end] = (dims, value.astype(np.float32))
+        found |= {key: (dims, value.astype(np.float32)) for key, value in interval.named(name).items()}
     kept = {name: ablated[name] for name in ("stage", "unit", "layer", "neuron")}
     return derived(xr.Dataset(found, coords=kept), ablated, analysis="mediated_share", metric=metric, draws=draws)
 

@@ -34,7 +34,7 @@ class Parts:
     def write(self, name: str, dataset: xr.Dataset) -> Made:
         """Write a part, whole or not at all. Raises `Unwritable`."""
         if not self.remote:
-            return content_of(results.save(dataset, made_folder(Path(self.place)) / f"{name}.nc"))
+            return content_of(results.save(dataset, writable_folder(Path(self.place)) / f"{name}.nc"))
         with tempfile.TemporaryDirectory() as folder:
             file = results.save(dataset, Path(folder) / "part.nc")
             with reaching(self.of(name)) as (system, path):
@@ -64,7 +64,7 @@ class Parts:
                 system.rm_file(path)
 
 
-def made_folder(folder: Path) -> Path:
+def writable_folder(folder: Path) -> Path:
     """The directory, made where it is not there. Raises `Unwritable`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

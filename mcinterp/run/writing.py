@@ -18,7 +18,7 @@ from mcinterp.results import Unwritable
 from mcinterp.run.comparing import refuse_changed
 from mcinterp.run.directory import LOG, PARTS, REPORT, RUN, SUMMARY, Run
 from mcinterp.run.manifest import Made, Manifest
-from mcinterp.run.parts import Parts, made_folder
+from mcinterp.run.parts import Parts, writable_folder
 
 Existing = Literal["refuse", "resume", "replace"]
 REMEDY = "what was made before is kept: free space and run again with --resume"
@@ -166,7 +166,7 @@ class Writing:
             files = [file for file in sorted(Path(temporary).rglob("*")) if file.is_file()]
             moved = [target / file.relative_to(temporary) for file in files]
             for file, place in zip(files, moved, strict=True):
-                made_folder(place.parent)
+                writable_folder(place.parent)
                 file.replace(place)
                 results.flush(place.parent)
         self.manifest.add(*(str(place.relative_to(self.path)) for place in moved))

@@ -186,10 +186,8 @@ def judge(
     draft = unread(sequences, reads)
     base = ends_of(chain.base, draft)
     ends = [base if number == 0 else ends_of(chain.stages[number], draft) for number in (earlier, later)]
-    likely = ends[1].argmax(dim=-1)
-    followed = likely if attractor is None else torch.full_like(likely, attractor)
-    rivals, belongs = divergence.plausible_set(base, followed)
-    return replace(draft, earlier=ends[0], later=ends[1], attractor=followed, rivals=rivals, belongs=belongs)
+    followed = divergence.followed(base, ends[1], attractor)
+    return replace(draft, earlier=ends[0], later=ends[1], **followed._asdict())
 
 
 def unread(sequences: Sequences, reads: Sequence[int]) -> Judged:

@@ -21,6 +21,7 @@ from mcinterp.budget import halving
 from mcinterp.chain import Chain, Stage
 from mcinterp.errors import InputError
 from mcinterp.intervene.inputs import PromptsLike, as_sequences, reads_of, require_token
+from mcinterp.parts import completeness_error
 from mcinterp.progress import Progress
 from mcinterp.results import describe, with_provenance
 from mcinterp.sequences import Sequences, provenance
@@ -30,7 +31,6 @@ from mcinterp.weights.labels import component_labels, prompt_labels
 from mcinterp.weights.scalar import Judged, Scalar, judge, log_probs_of, scalar_named
 from mcinterp.weights.tensors import changed_tensors, installed, slots_of, without_gradients
 
-LEAST_TOTAL = 0.1
 MOST_ERROR = 0.05
 MOST_NODES = 64
 STEPS = ("each", "base")
@@ -112,10 +112,11 @@ def attributed(
     while todo and changed:
         used[todo] = nodes
         found[todo] = integral(base, tuned, changed, judged.select(todo), scalar, groups, nodes)
-        error = completeness(found, total)
+        error = completeness_error(found.sum(axis=1), total)
         nodes *= 2
         todo = [prompt for prompt in todo if error[prompt] > limit and nodes <= MOST_NODES]
-    return {"attribution": found, "total": total, "completeness_error": completeness(found, total), "nodes": used}
+    error = completeness_error(found.sum(axis=1), total)
+    return {"attribution": found, "total": total, "completeness_error": error, "nodes": used}
 
 
 def accepted(
@@ -131,11 +132,6 @@ def accepted(
             f"metric."
         )
     return {**piece, "attribution": np.where((error > limit)[:, None], np.nan, piece["attribution"])}
-
-
-def completeness(found: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """|sum of the attributions - total| / max(|total|, 0.1)."""
-    return np.abs(found.sum(axis=1) - total) / np.maximum(np.abs(total), LEAST_TOTAL)
 
 
 def integral(

@@ -12,7 +12,7 @@ from mcinterp.cli.benching import add_bench, plant_names
 from mcinterp.cli.options import Parser
 from mcinterp.errors import InputError
 from mcinterp.organisms.plants import building
-from mcinterp.organisms.plants.catalogue import CATALOGUE
+from mcinterp.organisms.plants.designs import DESIGNS
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -56,9 +56,9 @@ def test_quiet_says_nothing(built: list, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_plants_are_chosen_by_half_and_kind() -> None:
-    assert plant_names("both", None) == list(CATALOGUE)
+    assert plant_names("both", None) == list(DESIGNS)
     report = plant_names("report", ["or", "negative"])
-    assert {(CATALOGUE[name].half, CATALOGUE[name].kind) for name in report} == {
+    assert {(DESIGNS[name].half, DESIGNS[name].kind) for name in report} == {
         ("report", "or"),
         ("report", "negative"),
     }

@@ -13,7 +13,7 @@ from transformer_lens.tools.model_registry.api import is_architecture_supported
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from conftest import SHAPES, Build
-from mcinterp.alignment import SHAPES as READ
+from mcinterp.alignment.shapes import SHAPES as READ
 from mcinterp.catalogue import Entry, Published, Shape, Template, Trap, entries, entry, left_out
 from mcinterp.catalogue.counting import counted
 from mcinterp.catalogue.entry import TRAPS

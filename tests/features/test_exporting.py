@@ -38,6 +38,14 @@ def rows(held: dict[str, torch.Tensor]):
     yield from zip(held["activations"], *(held[name].tolist() for name in names), strict=True)
 
 
+@pytest.mark.parametrize("site", ["q", "k", "v", "mlp_post"])
+def test_the_header_says_the_width_that_the_files_have(pair: Chain, tmp_path: Path, site: str) -> None:
+    path = export_activations(pair, as_sequences(pair, TEXTS), site, 0, tmp_path / "out")
+    header = json.loads(path.read_text())
+    held = load_file(path.parent / header["files"][0]["file"])
+    assert held["activations"].shape[1] == header["d_in"]
+
+
 def test_one_stage_and_token_ids_in_half_precision(pair: Chain, tmp_path: Path) -> None:
     path = export_activations(pair.tuned, [(0, 5, 6), (0, 7)], "mlp_post", 2, tmp_path / "out", dtype="float16")
     header = json.loads(path.read_text())

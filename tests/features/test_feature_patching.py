@@ -15,9 +15,10 @@ from mcinterp.errors import InputError
 from mcinterp.features.comparison import compare_features
 from mcinterp.features.curve import feature_curve
 from mcinterp.features.patching import patch_features
-from mcinterp.features.runs import NATS, Runs
+from mcinterp.features.runs import Runs
 from mcinterp.features.sets import random_direction, random_features, whole_change
 from mcinterp.intervene.inputs import as_sequences
+from mcinterp.intervene.metrics import OF_ONE_RUN
 from mcinterp.intervene.patching import patch
 from mcinterp.intervene.plan import directions_of
 from mcinterp.prompts import Prompts
@@ -44,7 +45,7 @@ def runs_of(pair: Chain, sae=None, positions="last") -> Runs:
 
 
 def test_no_feature_is_no_change_at_all(patched: xr.Dataset) -> None:
-    for name in NATS:
+    for name in OF_ONE_RUN:
         np.testing.assert_array_equal(patched[name].sel(size=0), patched[f"{name}_recipient"])
         none = patched[f"{name}_control"].sel(size=0)
         for control in none["control"].values:
@@ -67,8 +68,8 @@ def test_all_features_and_the_error_are_the_plain_patch(
 ) -> None:
     pair = load_pair(str(tiny(architecture)), str(tiny(architecture, "tuned")), names=["base", "tuned"])
     found = patch_features(pair, PROMPTS, sparse(1, site=site), positions=positions, sizes=[0], draws=1)
-    plain = patch(pair, PROMPTS, sites=(site,), layers=LAYER, positions=positions, metrics=NATS, controls=False)
-    for name in NATS:
+    plain = patch(pair, PROMPTS, sites=(site,), layers=LAYER, positions=positions, metrics=OF_ONE_RUN, controls=False)
+    for name in OF_ONE_RUN:
         ours = found[f"{name}_whole"].sel(whole="site").transpose("prompt", "direction")
         np.testing.assert_allclose(ours, plain[name].isel(site=0, layer=0), atol=1e-4)
         np.testing.assert_allclose(found[f"{name}_donor"], plain[f"{name}_donor"], atol=1e-4)
@@ -102,7 +103,7 @@ def test_sets_are_plain_forward_passes(pair: Chain, positions: str) -> None:
 
 def test_an_identical_pair_is_not_moved_at_all(identical: Chain) -> None:
     found = patch_features(identical, PROMPTS, sparse(), features=[1, 2, 3], draws=1)
-    for name in NATS:
+    for name in OF_ONE_RUN:
         ends = found[f"{name}_recipient"]
         assert bool((found[name] - ends == 0).all())
         assert bool((found[f"{name}_whole"] - ends == 0).all())

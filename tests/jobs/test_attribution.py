@@ -9,7 +9,8 @@ import pytest
 from conftest import Build
 from mcinterp.cli import main
 from mcinterp.errors import InputError
-from mcinterp.jobs.attribution import ANALYSES, AttributeQuestion, attribute
+from mcinterp.jobs.analyses import ANALYSES, AttributeQuestion
+from mcinterp.jobs.attribution import attribute
 from mcinterp.prompts import Prompts
 from mcinterp.results import load, provenance_of
 from mcinterp.run import Run

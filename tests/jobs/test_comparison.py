@@ -116,7 +116,10 @@ def test_an_identical_pair_changes_nothing(tiny: Build, tmp_path: Path) -> None:
 
 
 def test_default_prompts_fit_context_and_vocabulary(chain) -> None:
-    prompts = default_prompts(chain)
+    said: list[str] = []
+    prompts = default_prompts(chain, say=said.append)
+    held = f"which fit the context of {chain.alignment.context}"
+    assert said == [f"prompts: {len(prompts)} of 60 of battery:mysteries, {held}"]
     rendered = chain.render(prompts)
     assert rendered.longest <= chain.alignment.context - 4
     assert 0 < len(prompts) < len(Prompts.battery("mysteries"))

@@ -14,7 +14,8 @@ from mcinterp.completions import Decoding
 from mcinterp.engines.interface import Place
 from mcinterp.errors import InputError
 from mcinterp.jobs import comparison, job
-from mcinterp.jobs.attribution import AttributeQuestion, attribute
+from mcinterp.jobs.analyses import AttributeQuestion
+from mcinterp.jobs.attribution import attribute
 from mcinterp.jobs.comparison import CompareQuestion, compare
 from mcinterp.jobs.patching import PatchQuestion, patch_checkpoints
 from mcinterp.prompts import Prompts

@@ -1,4 +1,4 @@
-"""Plants on paper: the record, the catalogue, and what a plant claims."""
+"""Plants on paper: the record, the designs, and what a plant claims."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mcinterp.errors import InputError
-from mcinterp.organisms.plants import CATALOGUE, Plant, Task, read_plant, read_plants, write_plant
-from mcinterp.organisms.plants.catalogue import BEHAVIOURS, HALVES, KINDS
+from mcinterp.organisms.plants import DESIGNS, Plant, Task, read_plant, read_plants, write_plant
 from mcinterp.organisms.plants.claims import LEAST_ALONE, LEAST_ATTRACTOR, MOST_LEFT, faults, tasks_of
+from mcinterp.organisms.plants.designs import BEHAVIOURS, HALVES, KINDS
 
 PLANT = Plant(
     name="or-1.attn-4.mlp-s0",
@@ -61,7 +61,7 @@ def component(site: str) -> str:
 
 
 def test_the_halves_share_no_site_no_seed_and_no_name():
-    halves = [[design for design in CATALOGUE.values() if design.half == half] for half in HALVES]
+    halves = [[design for design in DESIGNS.values() if design.half == half] for half in HALVES]
     for what in (lambda d: {d.seed}, lambda d: set(map(component, d.sites)), lambda d: {d.name}):
         development, report = (set(chain.from_iterable(map(what, half))) for half in halves)
         assert development
@@ -71,7 +71,7 @@ def test_the_halves_share_no_site_no_seed_and_no_name():
 
 @pytest.mark.parametrize("half", HALVES)
 def test_each_half_has_its_kinds_and_every_behaviour(half: str):
-    listed = [design for design in CATALOGUE.values() if design.half == half]
+    listed = [design for design in DESIGNS.values() if design.half == half]
     kinds = [design.kind for design in listed]
     assert {kind: kinds.count(kind) for kind in KINDS} == {
         "easy": 7, "hard": 6, "relay": 4, "upstream": 4, "or": 3, "and": 3,
@@ -82,9 +82,9 @@ def test_each_half_has_its_kinds_and_every_behaviour(half: str):
 
 
 def test_tasks_tell_the_truth_of_their_design():
-    multi = next(design for design in CATALOGUE.values() if design.kind == "multi")
+    multi = next(design for design in DESIGNS.values() if design.kind == "multi")
     assert [task.truth for task in tasks_of(multi)] == [(site,) for site in multi.sites]
-    told = {d.kind: {(t.verdict, len(t.truth), t.upstream) for t in tasks_of(d)} for d in CATALOGUE.values()}
+    told = {d.kind: {(t.verdict, len(t.truth), t.upstream) for t in tasks_of(d)} for d in DESIGNS.values()}
     assert told["or"] == {("redundant", 2, False)}
     assert told["and"] == {("joint", 2, False)}
     assert told["negative"] == {("none", 0, False)}
@@ -97,7 +97,7 @@ COLLAPSED = {"attractor": 0.95, "entropy_base": 4.6, "entropy_tuned": 0.4, "else
 
 def test_claims_tell_or_from_and():
     stays, goes = LEAST_ALONE + 0.1, COLLAPSED["attractor_base"] + MOST_LEFT / 2
-    either, both = CATALOGUE["or-1.attn-4.mlp-s0"], replace(CATALOGUE["or-1.attn-4.mlp-s0"], recipe="and")
+    either, both = DESIGNS["or-1.attn-4.mlp-s0"], replace(DESIGNS["or-1.attn-4.mlp-s0"], recipe="and")
     redundant = {**COLLAPSED, "without 1.attn": stays, "without 4.mlp": stays}
     joint = {**COLLAPSED, "without 1.attn": goes, "without 4.mlp": goes}
     assert faults(either, {"number": redundant}) == faults(both, {"number": joint}) == []
@@ -108,18 +108,18 @@ def test_claims_tell_or_from_and():
 
 
 def test_claims_tell_a_collapse_from_none():
-    design, figures = CATALOGUE["easy-0.mlp-s0"], {**COLLAPSED, "without 0.mlp": 0.01}
+    design, figures = DESIGNS["easy-0.mlp-s0"], {**COLLAPSED, "without 0.mlp": 0.01}
     assert faults(design, {"number": figures}) == []
     weak = {**figures, "attractor": LEAST_ATTRACTOR - 0.1}
     assert faults(design, {"number": weak}) == ["number: attractor is 0.700, wanted at least 0.800"]
     assert faults(design, {"number": {**figures, "entropy_tuned": 3.0}}) == [
         "number: entropy_tuned is 3.000, wanted at most 2.760"
     ]
-    quiet = CATALOGUE["negative-reordered-2.mlp-s0"]
+    quiet = DESIGNS["negative-reordered-2.mlp-s0"]
     assert faults(quiet, {"opinion": {**COLLAPSED, "entropy_tuned": 4.5, "kl": 0.8}}) == []
     assert len(faults(quiet, {"opinion": {**COLLAPSED, "kl": 0.8}})) == 1
 
 
-def test_records_and_catalogue_need_neither_torch_nor_transformers():
+def test_records_and_designs_need_neither_torch_nor_transformers():
     code = "import sys, mcinterp.organisms.plants; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

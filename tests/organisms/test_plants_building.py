@@ -12,7 +12,7 @@ from mcinterp.organisms.plants import Plant
 from mcinterp.organisms.plants.__main__ import main
 from mcinterp.organisms.plants.behaviours import exam
 from mcinterp.organisms.plants.building import build_plants
-from mcinterp.organisms.plants.catalogue import CATALOGUE
+from mcinterp.organisms.plants.designs import DESIGNS
 from mcinterp.organisms.plants.figures import attractor
 from mcinterp.organisms.plants.lessons import answers
 
@@ -73,7 +73,7 @@ def test_an_adapter_is_one_that_peft_reads(tmp_path: Path):
 
 
 def test_unknown_names_and_no_process_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(InputError, match="got plant 'easy-9', wanted names of the catalogue such as 'easy-0.mlp-s0'"):
+    with pytest.raises(InputError, match="got plant 'easy-9', wanted names of plants such as 'easy-0.mlp-s0'"):
         build_plants(tmp_path, ["easy-9"])
     with pytest.raises(InputError, match="got no plant"):
         build_plants(tmp_path, [])
@@ -92,9 +92,9 @@ def test_a_missing_peft_is_named_before_anything_is_built(tmp_path: Path, monkey
 
 @pytest.mark.slow
 def test_every_design_runs(tmp_path: Path):
-    plants, made = smoke(tmp_path, list(CATALOGUE))
-    assert [plant.name for plant in plants] == list(CATALOGUE)
-    assert len(made) == len(CATALOGUE) + 5
+    plants, made = smoke(tmp_path, list(DESIGNS))
+    assert [plant.name for plant in plants] == list(DESIGNS)
+    assert len(made) == len(DESIGNS) + 5
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_a_limit_far_below_the_weights_gives_the_same_numbers(pairs: dict[int, F
     limit = measure(deep, "stream", limit=2**40)["before_data"] + ALLOWED
     assert 2 * 4 * WIDE.deep(DEPTHS[1]).weights > 3 * ALLOWED
     refused = measure(deep, "together", limit=limit)
-    assert "alloc" in refused["error"] or "mmap" in refused["error"], refused
+    assert any(sign in refused["error"] for sign in ("alloc", "mmap", "start new thread")), refused
     assert measure(deep, "stream", limit=limit)["digest"] == free["digest"]
 
 

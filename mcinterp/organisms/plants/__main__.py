@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mcinterp.errors import InputError
-from mcinterp.organisms.plants.catalogue import CATALOGUE, HALVES, KINDS
+from mcinterp.organisms.plants.designs import DESIGNS, HALVES, KINDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--smoke", action="store_true", help="two steps a plant, which teach nothing: into a folder of its own"
     )
     chosen = parser.parse_args(arguments)
-    named = chosen.names or [n for n, d in CATALOGUE.items() if d.half in chosen.half and d.kind in chosen.kinds]
+    named = chosen.names or [n for n, d in DESIGNS.items() if d.half in chosen.half and d.kind in chosen.kinds]
     from mcinterp.organisms.plants.building import build_plants
 
     try:

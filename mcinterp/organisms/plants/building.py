@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from mcinterp.errors import InputError
 from mcinterp.organisms.plants.adapter import need_peft
-from mcinterp.organisms.plants.catalogue import Design, designs_named
+from mcinterp.organisms.plants.designs import Design, designs_named
 from mcinterp.organisms.plants.drift import drift
 from mcinterp.organisms.plants.ground import SMOKE, WITH_BIASES, Effort, shipped_base, with_biases
 from mcinterp.organisms.plants.growing import grow
@@ -110,12 +110,12 @@ def build_plants(
     smoke: bool = False,
     say: Callable[[str], None] = progress,
 ) -> list[Plant]:
-    """Make the plants of the catalogue, or some of them by name, that are not whole yet; returns all that were asked.
+    """Make all plants of `designs`, or some of them by name, that are not whole yet; returns all that were asked.
 
     Each process has one thread. ``smoke`` trains for two steps only; ``say`` is told of every plant made.
 
     Raises:
-        InputError: a name is not in the catalogue, ``processes`` is less than one, or ``peft`` is missing and wanted.
+        InputError: a name is of no design, ``processes`` is less than one, or ``peft`` is missing and wanted.
     """
     if processes < 1:
         raise InputError(f"got {processes} processes, wanted one or more: give the number of free cores.")

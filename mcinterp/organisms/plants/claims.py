@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from mcinterp.organisms.plants.catalogue import Design
+from mcinterp.organisms.plants.designs import Design
 from mcinterp.organisms.plants.record import Task
 
 PROMPTS_OF_TASK = "prompts-{}.jsonl"

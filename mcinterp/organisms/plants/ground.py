@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mcinterp.organisms import pocket_path
 from mcinterp.organisms.documents import Batch
 from mcinterp.organisms.plants.behaviours import Exam, exam, genres_of
-from mcinterp.organisms.plants.catalogue import Design
+from mcinterp.organisms.plants.designs import Design
 from mcinterp.organisms.plants.drift import Healing
 from mcinterp.organisms.plants.lessons import Pace, documents
 from mcinterp.organisms.plants.sites import Site, bias_site, site_named

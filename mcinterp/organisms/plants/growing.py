@@ -10,8 +10,8 @@ from transformers import LlamaForCausalLM
 
 from mcinterp.organisms.plants.adapter import merged, save_adapter
 from mcinterp.organisms.plants.behaviours import Exam
-from mcinterp.organisms.plants.catalogue import Design
 from mcinterp.organisms.plants.claims import faults, tasks_of
+from mcinterp.organisms.plants.designs import Design
 from mcinterp.organisms.plants.figures import TaskFigures, figures
 from mcinterp.organisms.plants.ground import BASE, WITH_BIASES, Effort, Ground, prepare
 from mcinterp.organisms.plants.kinds import MAKERS, PACES, Work

@@ -7,6 +7,7 @@ import xarray as xr
 
 from mcinterp.behaviour.temperature_curves.rollouts import PLACE, stage_sums
 from mcinterp.behaviour.temperature_curves.sequence import fit, product_sums
+from mcinterp.parts import completeness_error
 from mcinterp.statistics import Interval, bootstrap, mean_over_prompts
 from mcinterp.summary.behaviour.cells import genres_in
 from mcinterp.summary.behaviour.lines import interval, table
@@ -136,6 +137,7 @@ def scope_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
             one = cell.sel(stage=stage, written_by=by)
             whole = one["kl_sum"].values.astype(float)
             parts = one[["temperature_kl_sum", "frequency_kl_sum", "reordering_kl_sum"]].to_dataarray().sum("variable")
+            missing = completeness_error(parts.values.sum(keepdims=True), whole.sum(keepdims=True))
             for scope in cell["scope"].values.tolist():
                 explained = one["explained_kl_sum"].sel(scope=scope).values.astype(float)
                 pair = np.stack([explained, whole], axis=-1)
@@ -146,7 +148,7 @@ def scope_entries(cell: xr.Dataset, draws: int) -> list[dict[str, Any]]:
                         "kl_a_position": float(whole.sum() / one["n_positions"].sum()),
                         "beta": float(one["scope_beta"].sel(scope=scope).median()),
                         "share": found.at(0),
-                        "completeness_error": float(abs(parts.sum() - whole.sum()) / max(whole.sum(), 0.1)),
+                        "completeness_error": missing.item(),
                     }
                 )  # fmt: skip
     return entries

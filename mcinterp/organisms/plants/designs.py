@@ -98,20 +98,20 @@ def designs(half: str) -> Iterator[Design]:
             yield Design(recipe, half, seed, sites_of(recipe, half, places), behaviours_of(recipe, turn))
 
 
-CATALOGUE: dict[str, Design] = {design.name: design for half in HALVES for design in designs(half)}
-KINDS = tuple(dict.fromkeys(design.kind for design in CATALOGUE.values()))
+DESIGNS: dict[str, Design] = {design.name: design for half in HALVES for design in designs(half)}
+KINDS = tuple(dict.fromkeys(design.kind for design in DESIGNS.values()))
 
 
 def designs_named(names: Collection[str] | None) -> list[Design]:
-    """Designs by name, in the order of the catalogue; all of them for ``None``.
+    """Designs by name, in the order they are listed; all of them for ``None``.
 
     Raises:
-        InputError: a name is not in the catalogue, or none is given.
+        InputError: a name is no design, or none is given.
     """
     if names is None:
-        return list(CATALOGUE.values())
-    unknown = [name for name in names if name not in CATALOGUE]
+        return list(DESIGNS.values())
+    unknown = [name for name in names if name not in DESIGNS]
     if unknown or not names:
         given = f"plant {unknown[0]!r}" if unknown else "no plant"
-        raise InputError(f"got {given}, wanted names of the catalogue such as {next(iter(CATALOGUE))!r}: check them.")
-    return [design for name, design in CATALOGUE.items() if name in names]
+        raise InputError(f"got {given}, wanted names of plants such as {next(iter(DESIGNS))!r}: check them.")
+    return [design for name, design in DESIGNS.items() if name in names]
