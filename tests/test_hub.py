@@ -40,6 +40,7 @@ def mcinterp(arguments: list[str], environment: dict[str, str], folder: Path) ->
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_hub_ids_load_with_their_revisions(offline: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("Are bugs real?\none\n")
     stages = ["lab/pair-base", "lab/pair-tuned", "later=lab/pair-tuned@step-2"]

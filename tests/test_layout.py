@@ -59,3 +59,10 @@ def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
 def test_light_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """Folders without `__init__.py` import their tests by the file's name alone."""
+    tests = Path(__file__).parent
+    names = [f.name for f in tests.rglob("test_*.py") if not (f.parent / "__init__.py").exists()]
+    assert sorted(names) == sorted(set(names))

@@ -65,6 +65,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(request=requests())
 def test_any_request_gives_the_same_by_the_fast_sweep_in_any_batches_and_by_the_plain_loop(

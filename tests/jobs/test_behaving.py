@@ -86,6 +86,7 @@ def test_bad_requests_are_refused(tiny: Build, tmp_path: Path, capsys: pytest.Ca
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "prompts.jsonl"
     rows = [

@@ -151,6 +151,7 @@ def test_the_command_line_compares(tiny: Build, tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_fits_lenses_that_compare_takes(tiny: Build, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("Are bugs real?\none two three\n")
     shared = [str(tiny("llama")), str(tiny("llama", "tuned")), "--prompts", str(tmp_path / "p.txt"), "--quiet"]
