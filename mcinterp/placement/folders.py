@@ -11,4 +11,4 @@ class TemporaryFolder:
 
     def __init__(self, prefix: str) -> None:
         self.path: Path = Path(tempfile.mkdtemp(prefix=prefix))
-        self.remove: weakref.finalize = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
