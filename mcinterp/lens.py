@@ -19,6 +19,7 @@ from mcinterp.batching import Batch, batches
 from mcinterp.budget import allowed, halving
 from mcinterp.capture import Point, affordable_tokens, capture, residual_points
 from mcinterp.chain import Chain
+from mcinterp.errors import InputError
 from mcinterp.lens_table import LensTable
 from mcinterp.passes import capture_by_layers
 from mcinterp.placement.activation_store import ActivationStore
@@ -80,7 +81,14 @@ def logit_lens(
     `mcinterp.variables.VARIABLES` in nats; missing where a prompt has no such position. `attractor` is the token id to
     follow everywhere; by default, at each position, the last stage's most likely token. Logits are made for a few
     rows at a time, so memory grows neither with layers nor with positions times the vocabulary.
+
+    Raises `InputError` for prompts in the place of sequences.
     """
+    if not isinstance(sequences, Sequences):
+        raise InputError(
+            f"got a {type(sequences).__name__} where sequences are wanted; give mcinterp.teacher_force(chain, prompts) "
+            f"of it, with Decoding(0) for the prompts alone."
+        )
     lenses = lenses if lenses is not None else (own_lens(chain), common_lens(chain))
     points = residual_points(chain.base)
     table = LensTable(chain, sequences, [lens.name for lens in lenses])

@@ -15,9 +15,11 @@ from jaxtyping import Bool, Int
 from mcinterp.chain import Chain
 from mcinterp.completions import Decoding, complete
 from mcinterp.errors import InputError
+from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts, token_strings
 
 PositionSet = Literal["last", "prompt", "completion", "all"]
+PromptsGiven = RenderedPrompts | Prompts | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,25 @@ class Sequences:
         }[positions]
 
 
+def rendered_prompts(chain: Chain, prompts: PromptsGiven) -> RenderedPrompts:
+    """Prompts as tokens of the chain; `InputError` where there is none."""
+    if isinstance(prompts, RenderedPrompts):
+        return prompts
+    given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(prompts)
+    rendered = chain.render(given)
+    if not len(rendered):
+        raise InputError("no prompt was given; give at least one.")
+    return rendered
+
+
 def teacher_force(
-    chain: Chain, prompts: RenderedPrompts, decoding: Decoding = Decoding(), *, by: str | None = None
+    chain: Chain, prompts: PromptsGiven, decoding: Decoding = Decoding(), *, by: str | None = None
 ) -> Sequences:
     """The prompts with the completion that one stage writes (the tuned one's unless named), cut at the context.
 
     What a stage writes favours that stage: read along another stage's completion too before saying which is surer.
     """
-    stage = chain.tuned if by is None else chain.stage(by)
+    prompts, stage = rendered_prompts(chain, prompts), chain.tuned if by is None else chain.stage(by)
     written = complete(stage, prompts.token_ids, decoding, context=chain.alignment.context)
     how = "greedy" if decoding.temperature == 0 else f"temperature {decoding.temperature}, seed {decoding.seed}"
     return with_completions(chain, prompts, written, f"{stage.name}, {how}, at most {decoding.max_new_tokens} tokens")

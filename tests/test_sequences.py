@@ -1,5 +1,8 @@
 """Positions count from the last prompt token, and completions stay within the context."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -43,3 +46,19 @@ def test_any_stage_can_write_the_completions(chain: Chain) -> None:
 def test_completions_beyond_the_context_are_refused(pair: Chain) -> None:
     with pytest.raises(InputError, match="prompt 0 and its completion have 66 tokens and the context holds 64"):
         with_completions(pair, pair.render(Prompts.from_texts(["abc"])), [tuple(np.full(63, 5).tolist())])
+
+
+def test_texts_are_rendered_by_the_chain(pair: Chain) -> None:
+    texts = ["Are bugs real?", "one"]
+    given = [teacher_force(pair, prompts, Decoding(3)) for prompts in (texts, Prompts.from_texts(texts))]
+    rendered = teacher_force(pair, pair.render(Prompts.from_texts(texts)), Decoding(3))
+    assert all(each.ids == rendered.ids for each in given)
+    with pytest.raises(InputError, match="one string was given"):
+        teacher_force(pair, "Are bugs real?")
+
+
+def test_prompts_in_the_place_of_sequences_are_refused() -> None:
+    """In a process of its own, where annotations are not checked at run time."""
+    code = "import mcinterp; mcinterp.logit_lens(mcinterp.load_pair('pocket:base', 'pocket:sft'), ['Are bugs real?'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "InputError: got a list where sequences are wanted; give mcinterp.teacher_force" in done.stderr

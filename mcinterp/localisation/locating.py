@@ -1,7 +1,6 @@
 """`locate`: where a tuned checkpoint's collapse is, in one call: the gate, the evidence, one ranking, and a verdict."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,13 +16,12 @@ from mcinterp.localisation.setting import Setting
 from mcinterp.localisation.thresholds import Thresholds
 from mcinterp.localisation.verdict import NONE, Verdict, support, table_of, verdict
 from mcinterp.localisation.words import said_of
-from mcinterp.prompts import Prompts
 from mcinterp.rendering import RenderedPrompts
+from mcinterp.sequences import PromptsGiven, rendered_prompts
 from mcinterp.verification.verifying import verify
 from mcinterp.weights.groups import groups_of
 
 SPLIT, EVERY, LEAST_TEMPLATES = "split", 4, 8
-PromptsGiven = RenderedPrompts | Prompts | list[str]
 
 
 @dataclass(frozen=True)
@@ -145,17 +143,6 @@ def acts_upstream(scores: xr.Dataset, sites: tuple[str, ...]) -> bool:
 def ends_of_chain(chain: Chain, earlier: int = 0, later: int = -1) -> Chain:
     """Two stages of a chain as a pair."""
     return Chain((chain.stages[earlier], chain.stages[later]), chain.alignment)
-
-
-def rendered_prompts(chain: Chain, prompts: Any) -> RenderedPrompts:
-    """Prompts as tokens of the chain; `InputError` where there is none."""
-    if isinstance(prompts, RenderedPrompts):
-        return prompts
-    given = prompts if isinstance(prompts, Prompts) else Prompts.from_texts(prompts)
-    rendered = chain.render(given)
-    if not len(rendered):
-        raise InputError("no prompt was given; give at least one.")
-    return rendered
 
 
 def split(rendered: RenderedPrompts) -> tuple[RenderedPrompts, RenderedPrompts | None]:

@@ -14,9 +14,10 @@ from mcinterp.intervene.inputs import as_sequences
 from mcinterp.intervene.patching import patch
 from mcinterp.localisation.evidence import evidence, pair_evidence
 from mcinterp.localisation.gate import gate
-from mcinterp.localisation.locating import locate, rendered_prompts, split
+from mcinterp.localisation.locating import locate, split
 from mcinterp.localisation.setting import METRIC, Setting
 from mcinterp.prompts import Prompts
+from mcinterp.sequences import rendered_prompts
 from mcinterp.weights.grafts import graft_sweep
 
 TEXTS = ["Are bugs real?", "Pick a number:", "one", "One more time"]
