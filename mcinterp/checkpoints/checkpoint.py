@@ -21,6 +21,12 @@ from mcinterp.checkpoints.trust import CAREFUL, Trust
 GENERATION = "generation_config.json"
 
 
+def sampling_settings(settings: GenerationConfig) -> dict[str, Any]:
+    """What generation settings change of the defaults, token ids and versions apart."""
+    changed = settings.to_diff_dict()
+    return {k: v for k, v in changed.items() if not k.startswith(("_", "transformers_")) and not k.endswith("_id")}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Where one stage's weights lie: a directory or hub id, a revision of it, and an adapter to merge into it.
@@ -85,8 +91,7 @@ class Checkpoint:
                 return {}
             settings = GenerationConfig.from_pretrained(self.location, revision=self.revision or "main")
             require_token_ids(settings.eos_token_id)
-            shipped = settings.to_diff_dict()
-        return {k: v for k, v in shipped.items() if not k.startswith(("_", "transformers_")) and not k.endswith("_id")}
+            return sampling_settings(settings)
 
     def file(self, name: str) -> Path | None:
         """Where a file of the checkpoint lies on this machine, from the hub if need be; None where it has none."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mcinterp.catalogue import PREFIX, expanded, published
 from mcinterp.checkpoints.adapters import ADAPTER_FILE, declared_base, refuse_stacked
@@ -27,10 +28,22 @@ def parse_checkpoint(spec: str, name: str | None = None, *, trust: Trust = CAREF
     stage = STAGE_NAME.fullmatch(spec)
     if name is None and stage and not exists(spec):
         return parse_checkpoint(stage["rest"], stage["name"], trust=trust)
-    if name is not None and (not name or not name.isprintable()):
-        raise InputError(f"a stage is named {quoted(name)}; give it a name of characters that can be shown.")
+    if name is not None:
+        require_shown(name)
     checkpoint = replace(locate_checkpoint(spec), trust=trust)
     return replace(checkpoint, name=name) if name else checkpoint
+
+
+def require_shown(name: Any) -> None:
+    """Refuse a stage's name that is empty, or has characters that cannot be shown."""
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InputError(f"a stage is named {quoted(name)}; give it a name of characters that can be shown.")
+
+
+def refuse_taken(name: str) -> None:
+    """Refuse a stage's name that stands for something else in results."""
+    if name == "difference":
+        raise InputError("a stage is named 'difference', which stands for tuned minus base; give it another name.")
 
 
 def exists(spec: str) -> bool:
@@ -127,8 +140,8 @@ def parse_chain(
     if names is not None and len(names) != len(specs):
         raise InputError(f"got {len(names)} stage names for {len(specs)} checkpoints; give one name each.")
     parsed = [parse_checkpoint(spec, names[i] if names else None, trust=trust) for i, spec in enumerate(specs)]
-    if any(checkpoint.name == "difference" for checkpoint in parsed):
-        raise InputError("a stage is named 'difference', which stands for tuned minus base; give it another name.")
+    for checkpoint in parsed:
+        refuse_taken(checkpoint.name)
     distinct: list[Checkpoint] = []
     for checkpoint in parsed:
         taken = {each.name for each in distinct}

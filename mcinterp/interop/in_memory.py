@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mcinterp.checkpoints import Checkpoint, reading
+from mcinterp.checkpoints.checkpoint import sampling_settings
 from mcinterp.checkpoints.configuration import require_language_model
 from mcinterp.checkpoints.tokens import require_token_ids, require_tokens
 from mcinterp.errors import InputError
@@ -63,8 +64,7 @@ class InMemory(Checkpoint):
             return {}
         with reading(self, "its generation settings", "used"):
             require_token_ids(settings.eos_token_id)
-        brought = settings.to_diff_dict()
-        return {k: v for k, v in brought.items() if not k.startswith(("_", "transformers_")) and not k.endswith("_id")}
+        return sampling_settings(settings)
 
     @property
     def commit(self) -> None:

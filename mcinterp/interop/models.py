@@ -9,8 +9,9 @@ from transformer_lens.model_bridge import TransformerBridge
 from mcinterp.alignment import align_checkpoints
 from mcinterp.chain import Chain, Stage
 from mcinterp.checkpoints import refuse_broken_weights
+from mcinterp.checkpoints.names import refuse_taken, require_shown
 from mcinterp.checkpoints.proofs import refuse_what_cannot_run
-from mcinterp.errors import InputError, quoted
+from mcinterp.errors import InputError
 from mcinterp.interop.bridging import bridge_of, dtype_of, inner, require_model
 from mcinterp.interop.in_memory import PLACE, InMemory
 
@@ -54,10 +55,8 @@ def require_names(models: Mapping[str, Any]) -> list[str]:
     if not isinstance(models, Mapping) or not models:
         raise InputError(f"got {type(models).__name__} for models; give a mapping such as {{'base': a, 'tuned': b}}.")
     for name in models:
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise InputError(f"a stage is named {quoted(name)}; give it a name of characters that can be shown.")
-        if name == "difference":
-            raise InputError("a stage is named 'difference', which stands for tuned minus base; give it another name.")
+        require_shown(name)
+        refuse_taken(name)
     bridges = [id(model) for model in models.values() if isinstance(model, TransformerBridge)]
     if len(set(bridges)) < len(bridges):
         raise InputError("one bridge stands for two stages, and both would run in it; give a bridge for each.")
